@@ -1,0 +1,69 @@
+"""Augmentations change the picture, not the scene, and are the same in every run."""
+
+import numpy as np
+import pytest
+
+from train_model.augmentation import AUGMENTATIONS
+
+
+@pytest.fixture(scope="module")
+def landscapes():
+    """Three 64-pixel pictures: blue above, green below, with their own noise."""
+    rng = np.random.default_rng(0)
+    pictures = np.zeros((3, 64, 64, 3))
+    pictures[:, :32] = (90, 130, 220)
+    pictures[:, 32:] = (40, 120, 50)
+    return np.clip(pictures + rng.normal(0, 10, pictures.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_keeps_shape_and_type(name, landscapes):
+    views = AUGMENTATIONS[name](landscapes, np.random.default_rng(1))
+    assert views.shape == landscapes.shape
+    assert views.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["as_run", "as_meant", "robust"])
+def test_views_differ_between_epochs_but_not_between_runs(name, landscapes):
+    augmentation = AUGMENTATIONS[name]
+    first = augmentation.view(landscapes, seed=7, view=0)
+    assert np.array_equal(first, augmentation.view(landscapes, seed=7, view=0))
+    for other in (
+        augmentation.view(landscapes, seed=7, view=1),
+        augmentation.view(landscapes, seed=8, view=0),
+    ):
+        assert not np.array_equal(first, other)
+
+
+def test_a_view_does_not_depend_on_the_other_photographs_of_the_batch(landscapes):
+    augmentation = AUGMENTATIONS["robust"]
+    together = augmentation.view(landscapes, seed=7, view=3)
+    alone = augmentation.view(landscapes[2:], seed=7, view=3, indices=np.array([2]))
+    assert np.array_equal(together[2], alone[0])
+
+
+def test_no_augmentation_is_an_unchanged_copy(landscapes):
+    view = AUGMENTATIONS["none"].view(landscapes, seed=0, view=0)
+    assert np.array_equal(view, landscapes)
+    assert view is not landscapes
+
+
+def _sky_is_above(views):
+    return views[:, :20, :, 2].mean(axis=(1, 2)) > views[:, -20:, :, 2].mean(axis=(1, 2))
+
+
+def test_only_the_study_as_run_turns_photographs_upside_down(landscapes):
+    share = {
+        name: np.mean([_sky_is_above(AUGMENTATIONS[name].view(landscapes, 0, view)) for view in range(40)])
+        for name in ("as_run", "as_meant", "robust")
+    }
+    assert 0.3 < share["as_run"] < 0.7
+    assert share["as_meant"] == 1
+    # A crop can lose the sky or the ground altogether; it still does not turn the picture round.
+    assert share["robust"] > 0.95
+
+
+def test_shifts_repeat_the_edge_instead_of_inventing_black():
+    white = np.full((8, 64, 64, 3), 255, np.uint8)
+    for name in ("as_run", "as_meant"):
+        assert AUGMENTATIONS[name].view(white, seed=0, view=0).min() == 255

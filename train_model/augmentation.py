@@ -1,0 +1,196 @@
+"""Augmentations: the study's as it ran, the study's as it was meant, and the one the served model uses.
+
+A view of a photograph is a function of (seed, view, photograph index) alone: features of views can be cached,
+and training twice gives the same model. Everything works on uint8 pixels with NumPy and Pillow, so it is the
+same under every Keras backend. `train_model.features` caches the frozen features of the views.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random change of photographs that leaves the scene what it is.
+
+    Attributes:
+        name: as it appears in parameters, caches and tables.
+        description: what it does, in words.
+        transform: one square RGB image and a random generator to an image of the same size; None for no
+            change.
+        version: raised when the pixels change, so that cached views of the old version are not used.
+    """
+
+    name: str
+    description: str
+    transform: Transform | None
+    version: int = 1
+
+    def __call__(self, photographs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Changes every photograph by its own random draw.
+
+        Args:
+            photographs: `uint8 [n, size, size, 3]`.
+            rng: source of the draws.
+
+        Returns:
+            `uint8 [n, size, size, 3]`.
+        """
+        if self.transform is None:
+            return photographs.copy()
+        return _stack([self.transform(Image.fromarray(photograph), rng) for photograph in photographs])
+
+    def view(
+        self, photographs: np.ndarray, seed: int, view: int, indices: np.ndarray | None = None
+    ) -> np.ndarray:
+        """One view of every photograph, drawn for each from (seed, view, its index).
+
+        Args:
+            photographs: `uint8 [n, size, size, 3]`.
+            seed: of the run.
+            view: number of the view, for instance the epoch.
+            indices: `int [n]`, the photographs' numbers in their data set; 0 to n - 1 by default. A
+                photograph's view does not depend on which others are asked for with it.
+
+        Returns:
+            `uint8 [n, size, size, 3]`.
+        """
+        if self.transform is None:
+            return photographs.copy()
+        numbers = np.arange(len(photographs)) if indices is None else np.asarray(indices)
+        return _stack(
+            [
+                self.transform(Image.fromarray(photograph), np.random.default_rng([seed, view, int(number)]))
+                for photograph, number in zip(photographs, numbers, strict=True)
+            ]
+        )
+
+
+def _stack(images: list[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(image, dtype=np.uint8) for image in images])
+
+
+def _warp(image: Image.Image, matrix: np.ndarray) -> Image.Image:
+    """Resamples an image through an affine map about its centre; the outside repeats the nearest edge pixel.
+
+    Args:
+        image: square RGB image.
+        matrix: `float [2, 3]`, from output to input coordinates, both in pixels from the centre.
+    """
+    size = image.width
+    margin = size // 2  # enough for 45 degrees of rotation with a shift of a tenth
+    padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    centre = size / 2
+    inner = matrix.copy()
+    inner[:, 2] += centre + margin - matrix[:, :2] @ np.array([centre, centre])
+    return Image.fromarray(padded).transform(
+        (size, size), Image.Transform.AFFINE, tuple(inner.ravel()), Image.Resampling.BILINEAR
+    )
+
+
+def _as_run(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    # ImageDataGenerator(vertical_flip=True, width_shift_range=10, height_shift_range=10, zoom_range=0.1,
+    # rotation_range=30, fill_mode="nearest"): an integer range shifts by whole pixels, and the zoom of
+    # either axis is drawn by itself.
+    angle = np.deg2rad(rng.uniform(-30, 30))
+    zoom_x, zoom_y = rng.uniform(0.9, 1.1, 2)
+    shift_x, shift_y = rng.integers(-9, 10, 2)
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    linear = rotation @ np.diag([zoom_x, zoom_y])
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    return _warp(image, np.column_stack([linear, [shift_x, shift_y]]))
+
+
+def _as_meant(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    shift = rng.uniform(-0.1, 0.1, 2) * image.width
+    zoom = rng.uniform(0.9, 1.1)
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _warp(image, np.column_stack([zoom * np.eye(2), shift]))
+
+
+def _random_crop(image: Image.Image, rng: np.random.Generator, smallest: float) -> Image.Image:
+    """A part of at least `smallest` of the area, at up to 4:3 or 3:4, resized to the whole."""
+    size = image.width
+    area = rng.uniform(smallest, 1.0) * size * size
+    aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+    width, height = min(size, np.sqrt(area * aspect)), min(size, np.sqrt(area / aspect))
+    left, top = rng.uniform(0, size - width), rng.uniform(0, size - height)
+    box = (left, top, left + width, top + height)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def _other_resolution(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Down to 64 to 200 pixels and back, as a small photograph arrives."""
+    small = int(rng.integers(64, 201))
+    down = (Image.Resampling.BILINEAR, Image.Resampling.LANCZOS, Image.Resampling.BOX)[rng.integers(3)]
+    return image.resize((small, small), down).resize(image.size, Image.Resampling.BILINEAR)
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """The image after one round through JPEG at a quality of 1 to 95."""
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return Image.open(stream).convert("RGB")
+
+
+def _other_camera(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Brightness, contrast, saturation and white balance, as cameras, films and scanners differ."""
+    for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhancer(image).enhance(rng.uniform(0.6, 1.4))
+    gains = np.exp(rng.uniform(-0.15, 0.15, 3))
+    levels = np.arange(256)
+    table = np.clip(levels * gains[:, None] + 0.5, 0, 255).astype(np.uint8)
+    return image.point([int(level) for level in table.ravel()])
+
+
+def _robust(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if rng.random() < 0.8:
+        image = _random_crop(image, rng, smallest=0.4)
+    if rng.random() < 0.6:
+        image = _other_camera(image, rng)
+    if rng.random() < 0.05:
+        image = image.convert("L").convert("RGB")
+    if rng.random() < 0.4:
+        image = _other_resolution(image, rng)
+    elif rng.random() < 0.2:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.0)))
+    if rng.random() < 0.4:
+        image = jpeg(image, int(rng.integers(20, 96)))
+    return image
+
+
+AUGMENTATIONS = {
+    augmentation.name: augmentation
+    for augmentation in (
+        Augmentation("none", "the photograph as it is", None),
+        Augmentation(
+            "as_run",
+            "the study's, as its code ran: upside-down flip, shifts of up to 10 pixels, zoom 0.9 to 1.1, "
+            "rotation of up to 30 degrees",
+            _as_run,
+        ),
+        Augmentation(
+            "as_meant",
+            "the study's, as its text meant it: left-right flip, shifts of up to 10 %, zoom 0.9 to 1.1",
+            _as_meant,
+        ),
+        Augmentation(
+            "robust",
+            "what another source changes: left-right flip, crops down to 40 % of the area, resolution, JPEG "
+            "compression, brightness, contrast, saturation and white balance",
+            _robust,
+        ),
+    )
+}
