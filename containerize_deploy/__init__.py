@@ -1,0 +1,1 @@
+"""The service: the AWS Lambda function, its container and the guides to deploy it."""

@@ -1,0 +1,213 @@
+"""Finds and checks the photographs that a run uses: which folder, which split, which files are usable."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data_prep_eda.split import study_split
+from train_model.preprocessing import SCENES, SUFFIXES, PhotographError, load_photograph
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SAMPLE = Path(__file__).parent / "sample"
+PREPARED = REPOSITORY / "data"
+MANIFEST = Path(__file__).parent / "sun09_manifest.csv"
+SPLITS = ("train", "validation", "test")
+
+
+class DatasetError(ValueError):
+    """A data folder that cannot be used; the message says what was expected, found, and what to do."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The photographs of a run.
+
+    Attributes:
+        folder: where they lie.
+        photographs: one row a photograph: `path` (str), `name` (file name), `scene`, `split`; sorted by
+            scene and name.
+        rejected: photographs left out: `path`, `reason`.
+    """
+
+    folder: Path
+    photographs: pd.DataFrame
+    rejected: pd.DataFrame
+
+    @property
+    def kind(self) -> str:
+        """In words, which photographs these are."""
+        if self.folder == SAMPLE:
+            return "the embedded sample (drawn, not photographed)"
+        if set(self.photographs["name"]) <= set(study_splits()):
+            return "SUN 09 photographs"
+        return "your own photographs"
+
+    def counts(self) -> pd.DataFrame:
+        """Number of photographs per scene (rows) and split (columns), with totals."""
+        table = pd.crosstab(self.photographs["scene"], self.photographs["split"])
+        table = table.reindex(index=list(SCENES), columns=list(SPLITS), fill_value=0)
+        table.loc["total"] = table.sum()
+        table["total"] = table.sum(axis=1)
+        return table.rename_axis(index=None, columns=None)
+
+    def split(self, name: str) -> pd.DataFrame:
+        """The rows of one split, with a fresh index."""
+        return self.photographs[self.photographs["split"] == name].reset_index(drop=True)
+
+    def __str__(self) -> str:
+        lines = [f"Photographs: {self.kind}, {len(self.photographs)} in all", str(self.counts())]
+        if len(self.rejected):
+            lines.append(f"Left out, unusable: {len(self.rejected)}")
+            lines += [f"  {row.path}: {row.reason}" for row in self.rejected.head(10).itertuples()]
+        return "\n".join(lines)
+
+
+@functools.cache
+def study_splits() -> dict[str, str]:
+    """File name to split of the original study, for the 1,158 photographs of its data set."""
+    with MANIFEST.open(newline="") as stream:
+        return {row["filename"]: row["seed_split"] for row in csv.DictReader(stream)}
+
+
+def resolve_data_dir(data_dir: str = "") -> Path:
+    """The folder that a run's photographs come from.
+
+    Args:
+        data_dir: a folder; or empty for the first of: the environment variable `SCENES_DATA_DIR`, the
+            prepared `data/` of this repository, the embedded sample.
+
+    Returns:
+        An existing folder.
+
+    Raises:
+        DatasetError: the named folder does not exist.
+    """
+    named = data_dir or os.environ.get("SCENES_DATA_DIR", "")
+    if named:
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            source = "data_dir" if data_dir else "the environment variable SCENES_DATA_DIR"
+            raise DatasetError(
+                f"Expected a folder of photographs at {folder} (named by {source}), found "
+                f"{'a file' if folder.exists() else 'nothing'}. Name a folder with the subfolders "
+                f"{', '.join(SCENES)}; or leave it empty to use the prepared data or the embedded sample."
+            )
+        return folder.resolve()
+    return PREPARED if (PREPARED / "train").is_dir() else SAMPLE
+
+
+def load_dataset(
+    data_dir: str = "",
+    *,
+    check: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Lists the photographs of a folder, gives each its split, and decodes each once to prove it.
+
+    Two layouts are read: one subfolder per scene, or `train`, `validation` and `test` with one subfolder per
+    scene in each. In the first, photographs with SUN 09 names get the study's split by name, also when some
+    are missing; others are split by the study's rule, which sorts the names.
+
+    Args:
+        data_dir: see `resolve_data_dir`.
+        check: decode every photograph; those that fail are left out and listed in `rejected`.
+        progress: called with (done, all) while photographs are decoded.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: folders other than the three scenes, a scene without usable photographs, or too few to
+            have all three splits.
+    """
+    folder = resolve_data_dir(data_dir)
+    rows: list[dict[str, str]] = []
+    rejected: list[dict[str, str]] = []
+    if _is_split(folder):
+        for split in SPLITS:
+            for row in _scene_rows(folder / split, rejected):
+                rows.append(row | {"split": split})
+    else:
+        rows = list(_scene_rows(folder, rejected))
+        known = study_splits()
+        for scene in SCENES:
+            mine = [row for row in rows if row["scene"] == scene]
+            ruled = study_split([row["name"] for row in mine if row["name"] not in known])
+            for row in mine:
+                row["split"] = known.get(row["name"]) or ruled[row["name"]]
+
+    if check:
+        good = []
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+            for done, (row, reason) in enumerate(zip(rows, pool.map(_reason, rows), strict=True), 1):
+                if reason is None:
+                    good.append(row)
+                else:
+                    rejected.append({"path": row["path"], "reason": reason})
+                if progress:
+                    progress(done, len(rows))
+        rows = good
+
+    photographs = pd.DataFrame(rows, columns=["path", "name", "scene", "split"])
+    unusable = pd.DataFrame(rejected, columns=["path", "reason"])
+    counts = photographs.groupby(["split", "scene"]).size()
+    for split in SPLITS:
+        for scene in SCENES:
+            if not counts.get((split, scene), 0):
+                listed = "".join(f"\n  {row.path}: {row.reason}" for row in unusable.head(10).itertuples())
+                raise DatasetError(
+                    f"Expected at least one usable {scene} photograph in the {split} split of {folder}, found "
+                    f"none. Each scene needs three or more ({', '.join(SUFFIXES)}).{listed}"
+                )
+    photographs = photographs.sort_values(["scene", "name", "path"], ignore_index=True)
+    return Dataset(folder, photographs, unusable.sort_values("path", ignore_index=True))
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether a folder holds train/validation/test; raises if it holds only some of them."""
+    present = [split for split in SPLITS if (folder / split).is_dir()]
+    if present and len(present) < len(SPLITS):
+        raise DatasetError(
+            f"Expected {', '.join(SPLITS)} in {folder}, found only {', '.join(present)}. Add what is missing, "
+            f"or name a folder with one subfolder per scene; it is then split here."
+        )
+    return bool(present)
+
+
+def _scene_rows(folder: Path, rejected: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Rows without a split for the image files below `folder/<scene>`; other files go to `rejected`."""
+    found = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if found != sorted(SCENES):
+        raise DatasetError(
+            f"Expected exactly the subfolders {', '.join(SCENES)} in {folder}, found "
+            f"{', '.join(found) or 'none'}. Rename or move the others."
+        )
+    rows = []
+    for scene in SCENES:
+        for path in sorted((folder / scene).iterdir()):
+            if path.name.startswith("."):
+                continue
+            if path.suffix.lower() in SUFFIXES:
+                rows.append({"path": str(path), "name": path.name, "scene": scene})
+            else:
+                rejected.append({"path": str(path), "reason": f"not one of {', '.join(SUFFIXES)}"})
+    return rows
+
+
+def _reason(row: dict[str, str]) -> str | None:
+    """Why a photograph cannot be used; None if it can."""
+    try:
+        load_photograph(row["path"], 32)
+    except PhotographError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None

@@ -1,0 +1,1 @@
+"""From prepared photographs to a trained classifier: features, heads, sweeps, evaluation, conversion."""

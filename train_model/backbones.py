@@ -1,0 +1,166 @@
+"""The frozen networks whose features the study compares, and where their ImageNet weights come from."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A convolutional network without its classifier, read out by global average pooling.
+
+    Attributes:
+        name: as it appears in parameters, caches and tables.
+        input_size: edge length of the photograph it takes, in pixels.
+        features: length of the feature vector.
+        weights_file: name of its ImageNet weights, in Keras 3 format.
+        weights_digest: first 16 hex digits of that file's SHA-256.
+    """
+
+    name: str
+    input_size: int
+    features: int
+    weights_file: str
+    weights_digest: str
+
+
+BACKBONES = {
+    # Howard et al., "MobileNets", arXiv:1704.04861: the width-1.0, 224-pixel network.
+    "mobilenet": Backbone("mobilenet", 224, 1024, "mobilenet_1_0_224_notop.weights.h5", "b2dc06376b0002af"),
+    # Chollet, "Xception", CVPR 2017; the original study fed it 150x150 photographs instead of 299x299.
+    "xception": Backbone("xception", 150, 2048, "xception_notop.weights.h5", "c51edf65daf73e30"),
+}
+
+
+class WeightsNotFound(FileNotFoundError):
+    """The backbone's weights are neither here nor to be had."""
+
+
+def find_weights(backbone: Backbone, weights: str = "auto") -> Path:
+    """Finds a backbone's weights file.
+
+    Args:
+        backbone: which network.
+        weights: a path; or `imagenet`, which has Keras download the file and keep it; or `auto`, which takes
+            the first of: the folder in the environment variable `SCENES_WEIGHTS_DIR`, the folder
+            `train_model/weights` of this repository, and Keras' download.
+
+    Returns:
+        Path of the weights file.
+
+    Raises:
+        WeightsNotFound: no such file, and the download failed.
+    """
+    if weights not in ("auto", "imagenet"):
+        path = Path(weights).expanduser()
+        if path.is_file():
+            return path
+        raise WeightsNotFound(
+            f"Expected the weights of {backbone.name} at {path}, found no file there. "
+            f"Pass the path of {backbone.weights_file}, or 'auto'."
+        )
+    return (_at_hand(backbone) if weights == "auto" else None) or _download(backbone)
+
+
+def _at_hand(backbone: Backbone) -> Path | None:
+    for folder in filter(None, (os.environ.get("SCENES_WEIGHTS_DIR"), SHIPPED_WEIGHTS)):
+        path = Path(folder).expanduser() / backbone.weights_file
+        if path.is_file():
+            return path
+    return None
+
+
+def _download(backbone: Backbone) -> Path:
+    """Keras' own download of the ImageNet weights, kept in our format beside Keras' cache."""
+    path = Path(keras.config.keras_home()) / "models" / backbone.weights_file
+    if path.is_file():
+        return path
+    try:
+        network = _network(backbone, "imagenet")
+    except Exception as error:  # urllib, ssl, socket and Keras each raise their own
+        raise WeightsNotFound(
+            f"The ImageNet weights of {backbone.name} are not on this machine, and downloading them failed "
+            f"({type(error).__name__}). Put {backbone.weights_file} into {SHIPPED_WEIGHTS.name}/ under "
+            f"train_model/, or name its folder in SCENES_WEIGHTS_DIR; with internet access, "
+            f"`python -m train_model.backbones {backbone.name}` fetches it."
+        ) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{os.getpid()}.part.weights.h5")
+    network.save_weights(part)
+    part.replace(path)
+    return path
+
+
+def _network(backbone: Backbone, weights: str | None) -> keras.Model:
+    application = {"mobilenet": keras.applications.MobileNet, "xception": keras.applications.Xception}
+    shape = (backbone.input_size, backbone.input_size, 3)
+    return application[backbone.name](weights=weights, include_top=False, input_shape=shape)
+
+
+def weights_digest(backbone: Backbone, weights: str = "auto") -> str:
+    """Identifies the weights that `find_weights` would find, also where there are none on this machine.
+
+    Returns:
+        First 16 hex digits of the SHA-256 of the weights file. What Keras downloads counts as the backbone's
+        own ImageNet file: it holds the same numbers, though maybe not the same bytes.
+    """
+    if weights == "auto":
+        path = _at_hand(backbone)
+        return _file_digest(path) if path else backbone.weights_digest
+    return backbone.weights_digest if weights == "imagenet" else _file_digest(find_weights(backbone, weights))
+
+
+@functools.lru_cache(maxsize=8)
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def load_backbone(backbone: Backbone, weights: str = "auto") -> keras.Model:
+    """Builds the convolutional network with its ImageNet weights, frozen.
+
+    Args:
+        backbone: which network.
+        weights: see `find_weights`.
+
+    Returns:
+        Keras model from `float32 [n, size, size, 3]`, scaled to -1..1, to feature maps `[n, h, w, features]`.
+    """
+    network = _network(backbone, None)
+    network.load_weights(find_weights(backbone, weights))
+    network.trainable = False
+    return network
+
+
+def feature_extractor(backbone: Backbone, weights: str = "auto") -> keras.Model:
+    """The frozen network from pixels to pooled features.
+
+    Returns:
+        Keras model from `uint8` or `float32 [n, size, size, 3]` RGB with levels 0 to 255 to
+        `float32 [n, features]`.
+    """
+    network = load_backbone(backbone, weights)
+    pixels = keras.Input((backbone.input_size, backbone.input_size, 3), name="photograph")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(pixels)  # as in ImageNet training
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(network(scaled, training=False))
+    return keras.Model(pixels, pooled, name=f"{backbone.name}_features")
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        for name in sys.argv[1:] or BACKBONES:
+            print(find_weights(BACKBONES[name]))
+    except KeyError as error:
+        sys.exit(f"Expected one of {', '.join(BACKBONES)}, found {error}.")
+    except WeightsNotFound as error:
+        sys.exit(str(error))

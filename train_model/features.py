@@ -1,0 +1,254 @@
+"""Frozen features: computed once per photograph, kept, and read back.
+
+The backbone is frozen, so a photograph's features depend on the photograph alone. They are cached by content:
+the folder of a cache names the backbone, its weights, the input size, the preprocessing version and the
+augmented view; a row in it is found by the SHA-256 of the photograph's bytes. Renaming, moving or adding
+photographs recomputes nothing that is known; changing any of the above never finds a stale row.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import os
+import tempfile
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from train_model import tflite
+from train_model.backbones import BACKBONES, Backbone, feature_extractor, weights_digest
+from train_model.preprocessing import VERSION, load_photograph
+
+CACHE = Path(os.environ.get("SCENES_CACHE_DIR", Path(__file__).resolve().parents[1] / ".cache"))
+SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
+
+PART = 256  # photographs a cache file: what an interruption can lose at most
+IN_MEMORY = 64 * 2**20  # bytes of features above which the result is memory-mapped
+
+
+class Augmentation(Protocol):
+    """A random change of photographs; see `train_model.augmentation`."""
+
+    name: str
+    version: int
+
+    def __call__(self, photographs: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One augmented look at every photograph, reproducible.
+
+    The random numbers of a photograph come from the seed, the view's number and the photograph's own bytes,
+    so they don't change with its name, its neighbours or the order.
+
+    Attributes:
+        augmentation: what is done to the photograph.
+        seed: of the random numbers.
+        number: of the view: epoch k trains on view k.
+    """
+
+    augmentation: Augmentation
+    seed: int
+    number: int
+
+    @property
+    def key(self) -> str:
+        """Names the view in the cache."""
+        return f"{self.augmentation.name}-v{self.augmentation.version}-{self.seed}-{self.number}"
+
+    def apply(self, photograph: np.ndarray, digest: bytes) -> np.ndarray:
+        """The augmented `uint8 [size, size, 3]` photograph."""
+        entropy = (self.seed, self.number, int.from_bytes(digest[:8], "big"))
+        return self.augmentation(photograph[None], np.random.default_rng(entropy))[0]
+
+
+def extract_features(
+    paths: Sequence[str | os.PathLike[str]],
+    backbone: str | Backbone = "mobilenet",
+    *,
+    weights: str = "auto",
+    view: View | None = None,
+    cache: Path = CACHE,
+    engine: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Pooled features of photographs, from the cache where they are known.
+
+    Photographs are read, decoded and computed as a stream on all cores; every `PART` new ones are written to
+    the cache, so an interrupted call continues where it stopped.
+
+    Args:
+        paths: image files.
+        backbone: a name in `BACKBONES`, or a backbone.
+        weights: see `train_model.backbones.find_weights`.
+        view: an augmented view; None for the photograph as it is.
+        cache: folder of the cache.
+        engine: `litert` (XNNPACK, fastest on a CPU), `keras` (any backend, any GPU) or `auto`: Keras if it
+            sees a GPU or doesn't run on TensorFlow, else LiteRT. They differ by about 2e-5 in a feature.
+        progress: called with (done, all).
+
+    Returns:
+        `float32 [n, features]`, memory-mapped from a file that vanishes with it if over `IN_MEMORY` bytes.
+
+    Raises:
+        PhotographError: a photograph cannot be decoded.
+        WeightsNotFound: features are missing and so are the weights to compute them.
+    """
+    backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
+    folders = [_cache_folder(root, backbone, weights, view) for root in (cache, SHIPPED_CACHE)]
+    known = _read_index(folders)
+    result = _allocate((len(paths), backbone.features), cache)
+
+    done, missing, digests = 0, [], {}
+    for row, digest in enumerate(_in_order(_digest, paths)):
+        if digest in known:
+            part, index = known[digest]
+            result[row] = part["features"][index]
+            done += 1
+        else:
+            missing.append(row)
+            digests[row] = digest
+    if progress:
+        progress(done, len(paths))
+    if not missing:
+        return result
+
+    compute = _engine(backbone, weights, engine, cache)
+
+    def prepare(row: int) -> np.ndarray:
+        photograph = load_photograph(paths[row], backbone.input_size)
+        return view.apply(photograph, digests[row]) if view else photograph
+
+    fresh: list[int] = []
+    for row, features in zip(missing, compute(prepare, missing), strict=True):
+        result[row] = features
+        fresh.append(row)
+        done += 1
+        if len(fresh) == PART or done == len(paths):
+            _write_part(folders[0], [digests[r] for r in fresh], result[fresh])
+            fresh = []
+        if progress:
+            progress(done, len(paths))
+    return result
+
+
+def _digest(path: str | os.PathLike[str]) -> bytes:
+    return hashlib.sha256(Path(path).read_bytes()).digest()
+
+
+def _in_order(function: Callable, items: Iterable) -> Iterator:
+    """`map` on a thread a core, in order, never more than a few items ahead: memory stays flat."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        source = iter(items)
+        ahead = deque(pool.submit(function, item) for item in itertools.islice(source, 4 * workers))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(function, item) for item in itertools.islice(source, 1))
+
+
+# --- engines ---------------------------------------------------------------------------------------------
+
+
+def _engine(backbone: Backbone, weights: str, engine: str, cache: Path) -> Callable:
+    if engine == "auto":
+        gpu = bool(keras.distribution.list_devices("gpu"))
+        engine = "keras" if gpu or keras.backend.backend() != "tensorflow" else "litert"
+    if engine == "keras":
+        return functools.partial(_compute_keras, feature_extractor(backbone, weights))
+    if engine == "litert":
+        return functools.partial(_compute_litert, _litert_file(backbone, weights, cache))
+    raise ValueError(f"Expected the engine 'auto', 'litert' or 'keras', found {engine!r}.")
+
+
+def _compute_litert(
+    model: Path, prepare: Callable[[int], np.ndarray], rows: list[int]
+) -> Iterator[np.ndarray]:
+    """A thread a core, each with an interpreter of its own that decodes and computes one photograph."""
+    local = threading.local()
+
+    def features(row: int) -> np.ndarray:
+        if not hasattr(local, "interpreter"):
+            local.interpreter = tflite.load_interpreter(model)
+        (value,) = tflite.run(local.interpreter, prepare(row)).values()
+        return value
+
+    return _in_order(features, rows)
+
+
+def _compute_keras(
+    model: keras.Model, prepare: Callable[[int], np.ndarray], rows: list[int]
+) -> Iterator[np.ndarray]:
+    """Batches on whatever device Keras uses, decoded ahead on the other cores."""
+    photographs = _in_order(prepare, rows)
+    while batch := list(itertools.islice(photographs, 32)):
+        # One shape for all batches: a compiled graph is not traced again for the last, shorter one.
+        padded = np.zeros((32, *batch[0].shape), np.uint8)
+        padded[: len(batch)] = batch
+        yield from keras.ops.convert_to_numpy(model.predict_on_batch(padded))[: len(batch)]
+
+
+def _litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
+    """The backbone as a float32 TFLite file, converted once."""
+    path = cache / "litert" / f"{_configuration(backbone, weights)}.tflite"
+    if not path.is_file():
+        content = tflite.convert(feature_extractor(backbone, weights), "float32")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{uuid.uuid4().hex}")
+        part.write_bytes(content)
+        part.replace(path)
+    return path
+
+
+# --- cache -----------------------------------------------------------------------------------------------
+
+
+def _configuration(backbone: Backbone, weights: str) -> str:
+    return f"{backbone.name}-{backbone.input_size}-{weights_digest(backbone, weights)}"
+
+
+def _cache_folder(root: Path, backbone: Backbone, weights: str, view: View | None) -> Path:
+    """Folder of one backbone, its weights, one preprocessing and one view."""
+    configuration = f"{_configuration(backbone, weights)}-v{VERSION}"
+    return root / "features" / configuration / (view.key if view else "plain")
+
+
+def _read_index(folders: Iterable[Path]) -> dict[bytes, tuple[np.ndarray, int]]:
+    """Digest of each known photograph to its cache file, memory-mapped, and the row in it."""
+    known = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.npy")):
+            part = np.load(path, mmap_mode="r")
+            known |= {digest.tobytes(): (part, row) for row, digest in enumerate(part["digest"])}
+    return known
+
+
+def _write_part(folder: Path, digests: list[bytes], features: np.ndarray) -> None:
+    """Adds a file to the cache: under a temporary name first, so that no reader meets half a file."""
+    rows = np.zeros(len(digests), dtype=[("digest", "u1", 32), ("features", "<f4", features.shape[1])])
+    rows["digest"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+    rows["features"] = features
+    folder.mkdir(parents=True, exist_ok=True)
+    name = uuid.uuid4().hex
+    temporary = folder / f".{name}"
+    with temporary.open("wb") as stream:
+        np.save(stream, rows)
+    temporary.replace(folder / f"{name}.npy")
+
+
+def _allocate(shape: tuple[int, int], folder: Path) -> np.ndarray:
+    if 4 * shape[0] * shape[1] <= IN_MEMORY:
+        return np.empty(shape, np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    return np.memmap(tempfile.TemporaryFile(dir=folder), np.float32, "w+", shape=shape)

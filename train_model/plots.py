@@ -1,0 +1,81 @@
+"""One look for every figure: a theme and a colour per scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from train_model.preprocessing import SCENES
+
+# Okabe and Ito's blue, green and vermilion: told apart with any colour vision, and what they name.
+SCENE_COLOURS = {"coast": "#0072B2", "forest": "#009E73", "mountain": "#D55E00"}
+STUDY_COLOUR = "#8C8C8C"  # the original study's numbers, always grey
+
+
+def use_theme() -> None:
+    """Sets the figure style of the study."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.9)
+    plt.rcParams.update(
+        {
+            "figure.figsize": (8, 4),
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "axes.titleweight": "bold",
+            "axes.titlesize": "medium",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+
+
+def show_photographs(
+    photographs: Sequence[np.ndarray], titles: Sequence[str], columns: int = 6, edge: float = 1.6
+) -> plt.Figure:
+    """Photographs in rows with a title over each.
+
+    Args:
+        photographs: `uint8 [h, w, 3]` each.
+        titles: one a photograph; a title that starts with a scene takes its colour.
+        columns: photographs in a row.
+        edge: edge length of one in inches.
+
+    Returns:
+        The figure.
+    """
+    rows = max(1, -(-len(photographs) // columns))
+    figure, axes = plt.subplots(rows, columns, figsize=(edge * columns, (edge + 0.3) * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, photograph, title in zip(axes.flat, photographs, titles, strict=False):
+        axis.imshow(photograph)
+        colour = SCENE_COLOURS.get(title.split()[0].rstrip(","), "black") if title else "black"
+        axis.set_title(title, fontsize=8, fontweight="normal", color=colour)
+    return figure
+
+
+def plot_confusion(matrix: np.ndarray, axis: plt.Axes, title: str = "") -> None:
+    """Confusion matrix as counts, shaded by the share of the true scene.
+
+    Args:
+        matrix: counts `[3, 3]`, true scenes in rows.
+        axis: where to draw.
+        title: of the axis.
+    """
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    sns.heatmap(
+        pd.DataFrame(share, index=SCENES, columns=SCENES),
+        annot=matrix,
+        fmt="d",
+        cmap="Greys",
+        vmin=0,
+        vmax=1,
+        cbar=False,
+        square=True,
+        linewidths=1,
+        ax=axis,
+    )
+    axis.set(xlabel="predicted", ylabel="true", title=title)

@@ -1,0 +1,124 @@
+"""The one way a photograph becomes pixels: in training, evaluation and serving.
+
+Keras' loaders, TensorFlow's and Pillow's resizing defaults differ by 6 to 7 grey levels a pixel, which is
+enough to change answers between the notebook and the service. Whatever reads a photograph therefore calls
+`load_photograph`. This file needs Pillow and NumPy only: the Lambda image carries a copy of it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+SCENES = ("coast", "forest", "mountain")  # the order of the model's outputs
+
+VERSION = 1  # raise it when the pixels change: cached features of the old version are then not used
+
+# What phones, cameras and browsers produce. Every further decoder is more code that strangers can feed.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif")
+
+MAX_PIXELS = 64_000_000  # a 64-megapixel phone; decoded RGB takes 192 MB, which the Lambda function still has
+
+# Pillow only warns between 89 and 179 megapixels; past our own limit that is a refusal, not a warning.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+class PhotographError(ValueError):
+    """A photograph that cannot be used.
+
+    Attributes:
+        reason: `unsupported` (not an image of a supported format), `too_large` (more pixels than
+            `MAX_PIXELS`) or `undecodable` (an image of a supported format, but broken).
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def load_photograph(source: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
+    """Decodes a photograph and resizes it to a square.
+
+    The whole picture is kept: a photograph that is not square is squeezed, as in the original study, since
+    a crop can lose the sea. The EXIF orientation is applied, transparency is laid over white, and palette,
+    greyscale, CMYK and 16-bit images become 8-bit RGB. Of an animation the first frame counts.
+
+    Args:
+        source: path of an image file, or its bytes.
+        size: edge length of the result in pixels.
+
+    Returns:
+        `uint8` array of shape `[size, size, 3]`, RGB.
+
+    Raises:
+        PhotographError: the source is not a usable photograph; the message says why.
+        FileNotFoundError: the path does not exist.
+    """
+    if isinstance(source, bytes):
+        stream: io.BytesIO | Path = io.BytesIO(source)
+        empty = not source
+    else:
+        stream = Path(source)
+        empty = stream.stat().st_size == 0
+    if empty:
+        raise PhotographError("unsupported", "the file is empty (0 bytes)")
+
+    try:
+        image = Image.open(stream, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PhotographError("too_large", f"more than {MAX_PIXELS // 1_000_000} megapixels") from None
+    except Image.UnidentifiedImageError:
+        raise PhotographError("unsupported", f"not an image in one of the formats {', '.join(FORMATS)}") from None
+    except Exception as error:  # broken headers raise whatever the decoder stumbled on
+        raise PhotographError("undecodable", f"broken image header ({type(error).__name__})") from None
+
+    with image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise PhotographError(
+                "too_large",
+                f"{width}x{height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are decoded",
+            )
+        try:
+            orientation = _orientation(image)
+            # JPEG can be decoded at 1/2, 1/4 or 1/8 scale, which spares most of a big photograph's cost. Twice
+            # the wanted size is left for the resize, so that the result stays the same to a grey level or two.
+            image.draft(None, (2 * size, 2 * size))
+            # Reducing by whole steps first makes big PNG and WebP files cheap; 3.0 is indistinguishable.
+            rgb = _to_rgb(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        except MemoryError:
+            raise PhotographError("too_large", f"{width}x{height} pixels do not fit into memory") from None
+        except Exception as error:  # truncated and corrupt data raise many types
+            raise PhotographError("undecodable", f"broken or truncated image ({type(error).__name__})") from None
+    # The result is square, so turning it after the resize gives what turning the original would.
+    if orientation != 1:
+        rgb.getexif()[ExifTags.Base.Orientation] = orientation
+        rgb = ImageOps.exif_transpose(rgb)
+    return np.asarray(rgb, dtype=np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8; 1, upright, where it is missing or makes no sense."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a photograph with broken metadata is still a photograph
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode to 8-bit RGB, with transparency over white."""
+    if image.mode.startswith("I") or image.mode == "F":  # 16-bit greyscale: Pillow would clip it at 255
+        levels = np.asarray(image, dtype=np.float64) / 257.0
+        return Image.fromarray(np.clip(levels + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")

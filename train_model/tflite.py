@@ -1,0 +1,139 @@
+"""From a Keras model to TFLite files, and the two runtimes that execute them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import keras
+import numpy as np
+
+FORMATS = ("float32", "float16", "dynamic_range", "int8")
+
+
+class Runtime(Protocol):
+    """What LiteRT's and tflite-runtime's interpreters have in common, as far as it is used here."""
+
+    def allocate_tensors(self) -> None: ...
+    def get_input_details(self) -> list[dict]: ...
+    def get_output_details(self) -> list[dict]: ...
+    def set_tensor(self, index: int, value: np.ndarray) -> None: ...
+    def invoke(self) -> None: ...
+    def get_tensor(self, index: int) -> np.ndarray: ...
+
+
+def available_runtimes() -> list[str]:
+    """Names of the installed runtimes; `tflite_runtime` has no wheel for Python 3.12 and later."""
+    modules = {"litert": "ai_edge_litert", "tflite_runtime": "tflite_runtime"}
+    return [name for name, module in modules.items() if importlib.util.find_spec(module)]
+
+
+def load_interpreter(model: bytes | Path, runtime: str = "litert", threads: int = 1) -> Runtime:
+    """Loads a TFLite model.
+
+    Args:
+        model: the file's bytes or its path.
+        runtime: `litert` (what the service uses) or `tflite_runtime` (what the original study used).
+        threads: CPU threads of one inference.
+
+    Returns:
+        An interpreter, ready to invoke.
+
+    Raises:
+        ValueError: the runtime cannot execute the model, or its name is unknown.
+    """
+    if runtime == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+    elif runtime == "tflite_runtime":
+        from tflite_runtime.interpreter import Interpreter
+    else:
+        raise ValueError(f"Expected the runtime 'litert' or 'tflite_runtime', found {runtime!r}.")
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    with _quiet_stderr():  # each interpreter announces its XNNPACK delegate
+        interpreter = Interpreter(**source, num_threads=threads)
+        try:
+            interpreter.allocate_tensors()
+        except RuntimeError as error:
+            raise ValueError(str(error).splitlines()[0]) from None
+    return interpreter
+
+
+def run(interpreter: Runtime, photograph: np.ndarray) -> dict[str, np.ndarray]:
+    """One inference.
+
+    Args:
+        interpreter: from `load_interpreter`.
+        photograph: `[h, w, 3]`, levels 0 to 255.
+
+    Returns:
+        Name of each output to its value, without the batch axis.
+    """
+    (entry,) = interpreter.get_input_details()
+    interpreter.set_tensor(entry["index"], photograph[None].astype(entry["dtype"], copy=False))
+    interpreter.invoke()
+    return {d["name"]: interpreter.get_tensor(d["index"])[0] for d in interpreter.get_output_details()}
+
+
+def convert(model: keras.Model, kind: str, representative: np.ndarray | None = None) -> bytes:
+    """Converts a Keras model to a TFLite file.
+
+    Args:
+        model: takes `[n, h, w, 3]` pixels of levels 0 to 255. Needs the TensorFlow backend.
+        kind: `float32`; `float16` (weights in half precision); `dynamic_range` (weights in 8 bits, arithmetic
+            in float32 where it must be); `int8` (weights and activations in 8 bits, `uint8` input, `float32`
+            output).
+        representative: `uint8 [n, h, w, 3]` photographs that fix the ranges of the activations; for `int8`.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ValueError: unknown kind, or `int8` without representative photographs.
+    """
+    if kind not in FORMATS:
+        raise ValueError(f"Expected one of {', '.join(FORMATS)}, found {kind!r}.")
+    if kind == "int8" and (representative is None or not len(representative)):
+        raise ValueError(
+            "Expected representative photographs for int8, found none: pass training photographs."
+        )
+    import tensorflow as tf  # only the conversion needs TensorFlow itself
+
+    with tempfile.TemporaryDirectory() as folder, _quiet_stderr():
+        model.export(folder, format="tf_saved_model", verbose=False, input_signature=_batch_of_one(model))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if kind != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if kind == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if kind == "dynamic_range":
+            # Per-channel dense weights need FULLY_CONNECTED version 12, which tflite-runtime 2.14 hasn't.
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+        if kind == "int8":
+            converter.representative_dataset = lambda: ([p[None].astype("float32")] for p in representative)
+            converter.inference_input_type = tf.uint8
+        return converter.convert()
+
+
+def _batch_of_one(model: keras.Model) -> list[keras.InputSpec]:
+    """A fixed batch lets the runtime plan its memory once."""
+    return [keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32", name="photograph")]
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hides what the C++ side of TensorFlow and LiteRT writes to the terminal; Python errors still rise."""
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    saved = os.dup(2)
+    with open(os.devnull, "w") as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
