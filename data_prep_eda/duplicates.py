@@ -1,0 +1,199 @@
+"""Photographs that are not independent of each other: the same picture twice, or shots of one series.
+
+A picture that sits in the training set and, cropped a little differently, in the test set is scored as
+known. `groups` says which photographs belong together, so that a split or a cross-validation can keep them
+on one side. `data_prep_eda.split` uses it next.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pandas as pd
+import scipy.fft
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+# Thresholds, read off the 525,825 pairs of the 1,026 photographs at hand (notebook 02 shows the pairs in
+# order): every pair with a correlation of 0.50 or more is the same picture, the first that is not has 0.48.
+# Two further true pairs lie at 0.46, and both have a perceptual hash 10 bits apart.
+SAME_PICTURE = 0.50  # phase correlation that needs no second witness
+SAME_PICTURE_WITH_HASH = 0.40  # phase correlation that counts when the perceptual hashes are near as well
+NEAR_HASH = 10  # bits of 64 in which two perceptual hashes may differ
+CANDIDATE = 0.45  # correlation at the coarse size that earns a second look at the fine one
+SERIES_GAP = 1  # frames of one source whose numbers differ by no more than this are one series
+
+
+def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
+    """Numbers the photographs so that those that belong together share a number.
+
+    Two photographs belong together when they are near-duplicates (`near_duplicates`), when their file names
+    put them in one series (`series_pairs`), or when a chain of such pairs joins them.
+
+    Args:
+        paths: image files, each in a folder named after its scene.
+
+    Returns:
+        `int64` array `[len(paths)]` of group numbers 0, 1, ... in order of first appearance.
+    """
+    duplicates = near_duplicates(paths)
+    pairs = [*zip(duplicates["first"], duplicates["second"], strict=True), *series_pairs(paths)]
+    return connected(len(paths), pairs)
+
+
+def connected(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Group numbers of `n` things, of which `pairs` of positions belong together.
+
+    Returns:
+        `int64` array `[n]`, numbered in order of first appearance.
+    """
+    first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(n, n))
+    _, labels = connected_components(graph, directed=False)
+    return pd.factorize(labels)[0].astype(np.int64)
+
+
+def near_duplicates(paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
+    """Finds pairs of files that show the same picture, also when cropped, scanned or coloured differently.
+
+    SUN 09 holds many slides twice, scanned and cropped by different people, so that the copies are shifted
+    by some pixels. A perceptual hash alone (Zauner, "Implementation and benchmarking of perceptual image
+    hash functions", 2010) misses most of those and takes one sunset over the sea for another. Phase
+    correlation (Kuglin and Hines, "The phase correlation image alignment method", 1975) lines two pictures
+    up first and compares their detail. Horizontal bands are left out of the comparison, since every horizon
+    fits every other.
+
+    Args:
+        paths: image files.
+
+    Returns:
+        Frame with one row per pair, most alike first: `first` and `second` (positions in `paths`, first <
+        second), `correlation` (1 means identical) and `hash_distance` (bits of 64).
+    """
+    coarse, fine, hashes = [], [], []
+    for path in paths:
+        with Image.open(path) as image:
+            grey = image.convert("L")
+        coarse.append(_spectrum(grey, 32))
+        fine.append(_spectrum(grey, 64))
+        hashes.append(imagehash.phash(grey).hash.ravel())
+
+    columns = {"first": int, "second": int, "correlation": float, "hash_distance": int}
+    if len(paths) < 2:
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    bits = np.array(hashes, dtype=np.float32)
+    distance = bits.shape[1] - bits @ bits.T - (1 - bits) @ (1 - bits).T
+    candidates = (_correlation_matrix(np.array(coarse)) >= CANDIDATE) | (distance <= NEAR_HASH)
+    first, second = np.nonzero(np.triu(candidates, k=1))
+    distance = distance[first, second].round().astype(int)
+    correlation = _correlation(np.array(fine), first, second)
+    same = (correlation >= SAME_PICTURE) | ((correlation >= SAME_PICTURE_WITH_HASH) & (distance <= NEAR_HASH))
+    found = pd.DataFrame(
+        {"first": first, "second": second, "correlation": correlation, "hash_distance": distance}
+    )
+    return found[same].sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
+
+
+def _spectrum(grey: Image.Image, size: int) -> np.ndarray:
+    """Band-limited, partly whitened spectrum with unit energy, `complex64 [size, size // 2 + 1]`."""
+    window = np.outer(np.hanning(size), np.hanning(size))
+    levels = np.asarray(grey.resize((size, size), Image.Resampling.BOX), dtype=float) * window
+    levels -= levels.sum() / window.sum() * window
+    spectrum = scipy.fft.rfft2(levels)
+    spectrum /= (np.abs(spectrum) + 1e-6) ** 0.7  # 1 would be pure phase, and noise would count like detail
+    down = np.abs(np.fft.fftfreq(size) * size)[:, None]
+    across = np.fft.rfftfreq(size)[None] * size
+    radius = np.hypot(down, across)
+    # Below 3 cycles (2 of 32) lies the layout that all coasts share, above the upper limit scanner grain.
+    # No variation across the picture means horizon.
+    spectrum *= (radius >= 1 + size / 32) & (radius <= 3 * size / 8 + 2 * (size == 32)) & (across >= 1)
+    energy = 2 * (np.abs(spectrum) ** 2).sum()  # rfft2 keeps half of the symmetric spectrum
+    return (spectrum / np.sqrt(max(energy, 1e-12))).astype(np.complex64)
+
+
+def _correlation(spectra: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Highest correlation of each pair over shifts of up to a sixth of the picture, `float [len(first)]`."""
+    size = spectra.shape[1]
+    shift = np.minimum(np.arange(size), size - np.arange(size))
+    allowed = (shift[:, None] <= size // 6) & (shift[None] <= size // 6)
+    best = np.empty(len(first))
+    for start in range(0, len(first), 2000):  # bounds the memory when everything resembles everything
+        part = slice(start, start + 2000)
+        cross = spectra[first[part]] * spectra[second[part]].conj()
+        surface = scipy.fft.irfft2(cross, s=(size, size)) * size**2
+        best[part] = surface[:, allowed].max(axis=1)
+    return best
+
+
+def _correlation_matrix(spectra: np.ndarray) -> np.ndarray:
+    """The same for all pairs, `float32 [n, n]`; a matrix product per shift beats half a million small FFTs."""
+    n, size = spectra.shape[:2]
+    down = (np.fft.fftfreq(size) * size)[:, None]
+    across = np.fft.rfftfreq(size)[None] * size
+    kept = np.any(spectra != 0, axis=0)
+    fixed = _real(spectra[:, kept])
+    best = np.full((n, n), -1, dtype=np.float32)
+    reach = size // 6
+    for y, x in itertools.product(range(-reach, reach + 1), range(reach + 1)):
+        turn = np.exp(2j * np.pi * (y * down + x * across) / size).astype(np.complex64)[kept]
+        np.maximum(best, 2 * _real(spectra[:, kept] * turn) @ fixed.T, out=best)
+    return np.maximum(best, best.T)  # moving one picture left is moving the other one right
+
+
+def _real(spectra: np.ndarray) -> np.ndarray:
+    """Complex `[n, k]` as real `[n, 2k]`: the dot product of two rows is the real part of their product."""
+    return np.concatenate([spectra.real, spectra.imag], axis=1)
+
+
+def source_and_number(name: str) -> tuple[str, int] | None:
+    """Where a SUN 09 photograph came from, as its file name tells.
+
+    `c_coast_coast_nat739.jpg` is number 739 of the source `nat`. `m_mountain_snowy_mountain_n213007.jpg`
+    and `c_coast_551034.jpg` are frames of numbered stock photograph discs: frame 7 of disc 213 and frame 34
+    of disc 551, so the disc is part of the source.
+
+    Args:
+        name: file name.
+
+    Returns:
+        The source and the number in it, or None where the name carries no such number (names of web
+        searches, random numbers with leading zeros).
+    """
+    token = Path(name).stem.rsplit("_", 1)[-1]
+    if match := re.fullmatch(r"n?([1-9]\d{1,2})(\d{3})", token):
+        return f"disc{match[1]}", int(match[2])
+    if match := re.fullmatch(r"([a-z]+)([1-9]\d*)", token):
+        return match[1], int(match[2])
+    return None
+
+
+def series_pairs(paths: Sequence[str | os.PathLike[str]], gap: int = SERIES_GAP) -> list[tuple[int, int]]:
+    """Pairs of photographs of one scene and one source whose numbers follow each other.
+
+    Photographers shoot a subject several times, and neighbouring numbers are often the same place and
+    light. Scenes are compared within their folder only: a coast and a forest are not one subject.
+
+    Args:
+        paths: image files, each in a folder named after its scene.
+        gap: how far apart two numbers may be.
+
+    Returns:
+        Positions in `paths`, the lower number first.
+    """
+    found = []
+    for position, path in enumerate(map(Path, paths)):
+        if parsed := source_and_number(path.name):
+            found.append((path.parent.name, *parsed, position))
+    found.sort()
+    pairs = []
+    for (scene, source, number, position), after in itertools.pairwise(found):
+        if (scene, source) == after[:2] and after[2] - number <= gap:
+            pairs.append((position, after[3]))
+    return pairs

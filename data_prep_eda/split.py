@@ -1,0 +1,349 @@
+"""Splits the photographs and writes `data/{train,validation,test}/<scene>/`, ready for training.
+
+    python -m data_prep_eda.split                    # the study's split of data_prep_eda/data_sun09
+    python -m data_prep_eda.split --rule grouped     # near-duplicates and series stay together
+
+Two rules. `study` is the original study's, kept so that results compare. `grouped` is leak-free: pictures
+that `data_prep_eda.duplicates` finds to belong together land in one split. Notebook 02 shows what the first
+one leaks. The training notebooks read what this writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import errno
+import hashlib
+import io
+import os
+import shutil
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep_eda.duplicates import groups
+
+__all__ = ["SPLITS", "PreparationError", "grouped_split", "groups", "prepare", "study_split"]
+
+SPLITS = ("train", "validation", "test")
+MANIFEST_NAME = "manifest.csv"
+COLUMNS = ("path", "name", "scene", "split", "bytes", "sha256")
+
+
+class PreparationError(ValueError):
+    """The split folders cannot be written; the message says what was expected, found, and what to do."""
+
+
+def study_split(names: Sequence[str]) -> dict[str, str]:
+    """The original study's rule, for the photographs of one scene.
+
+    The names are sorted; with m = a tenth of them, rounded, and gap = n // m, every gap-th photograph goes
+    to validation and the one after it to test, m each. Neighbouring names are often neighbouring shots, so
+    the rule puts much of what is alike on both sides (see notebook 02).
+
+    Args:
+        names: file names of one scene, all different.
+
+    Returns:
+        File name to `train`, `validation` or `test`. With fewer than three names all are for training.
+    """
+    ordered = sorted(names)
+    splits = dict.fromkeys(ordered, "train")
+    if len(ordered) >= 3:
+        m = max(1, round(0.1 * len(ordered)))
+        gap = len(ordered) // m
+        for i in range(m):
+            splits[ordered[i * gap]] = "validation"
+            splits[ordered[i * gap + 1]] = "test"
+    return splits
+
+
+def grouped_split(scenes: Sequence[str], group: Sequence[int], seed: int = 20) -> np.ndarray:
+    """A leak-free rule: ten stratified parts of whole groups; one for validation, one for test.
+
+    Args:
+        scenes: scene of each photograph.
+        group: group number of each photograph, from `groups`; a group lands in one split.
+        seed: which of the many possible splits.
+
+    Returns:
+        Array of `train`, `validation` and `test`, one a photograph. About 80, 10 and 10 per cent, for each
+        scene; exact shares are not possible with whole groups.
+
+    Raises:
+        PreparationError: a scene has fewer than ten groups.
+    """
+    from sklearn.model_selection import (
+        StratifiedGroupKFold,
+    )  # takes a second; most readers of this file don't split
+
+    scenes, group = np.asarray(scenes), np.asarray(group)
+    for scene in np.unique(scenes):
+        n = len(np.unique(group[scenes == scene]))
+        if n < 10:
+            raise PreparationError(
+                f"Expected ten or more {scene} photographs that do not belong together, found {n}. "
+                f"Add photographs, or split with --rule study."
+            )
+    splits = np.full(len(scenes), "train", dtype="<U10")
+    folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
+    for name, (_, fold) in zip(("validation", "test"), folds.split(scenes, scenes, group), strict=False):
+        splits[fold] = name
+    return splits
+
+
+def prepare(
+    photographs: Sequence[tuple[Path, str, str]],
+    out: Path,
+    archive: Path | None,
+    report: Callable[[str], None] = lambda line: None,
+) -> bool:
+    """Writes the split folders with their manifest, and the same as a zip file.
+
+    Everything is built beside `out` under a temporary name, then takes its place: an interrupted run leaves
+    what was there before. If the folders already hold exactly this, nothing is written.
+
+    Args:
+        photographs: source file, scene and split of each.
+        out: folder to write, with `<split>/<scene>/<name>` and `manifest.csv` (path, scene, split, size and
+            SHA-256 of each) in it.
+        archive: zip file to write, or None for none.
+        report: called with a sentence about what was done.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        PreparationError: two photographs have one name, or `out` holds files that this function did not
+            write; they are left alone.
+    """
+    rows = {}
+    sources = {}
+    for source, scene, split in photographs:
+        path = f"{split}/{scene}/{source.name}"
+        if path in rows:
+            raise PreparationError(
+                f"Expected every photograph once, found {path} twice: {sources[path]} and {source}. "
+                f"Rename or remove one."
+            )
+        sources[path] = source
+        rows[path] = (
+            {"path": path, "name": source.name, "scene": scene, "split": split}
+            | {"bytes": str(source.stat().st_size), "sha256": _sha256(source)}
+        )  # fmt: skip
+    rows = dict(sorted(rows.items()))
+
+    previous = out.with_name(f".{out.name}.previous")
+    _recover(out, previous)
+    foreign = _foreign_files(out)
+    if foreign:
+        raise PreparationError(
+            f"Expected {out} to hold only what this command wrote, found {foreign[0]} and "
+            f"{len(foreign) - 1} more. Move them away, or name another folder with --out."
+        )
+
+    changed = False
+    if _manifest(out) != rows or not _intact(out, rows):
+        linked = _replace(out, previous, rows, sources)
+        report(f"{out}: {len(rows)} photographs, {'hard links' if linked else 'copies'}, and {MANIFEST_NAME}")
+        changed = True
+    if archive is not None:
+        content = [*((path, out / path) for path in rows), (MANIFEST_NAME, out / MANIFEST_NAME)]
+        if changed or not zip_matches(archive, content):
+            write_zip(archive, content)
+            report(f"{archive}: the same, {archive.stat().st_size / 1e6:.1f} MB")
+            changed = True
+    return changed
+
+
+def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources: dict[str, Path]) -> bool:
+    """Builds the folders beside `out` and swaps them in; returns whether all files are hard links."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    linked = True
+    try:
+        for path, source in sources.items():
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            linked &= _link_or_copy(source, part / path)
+        (part / MANIFEST_NAME).write_text(_as_csv(rows), newline="")
+        if out.exists():
+            out.rename(previous)
+        part.rename(out)
+    except BaseException:
+        _recover(out, previous)
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(previous, ignore_errors=True)
+    return linked
+
+
+def _recover(out: Path, previous: Path) -> None:
+    """Brings the old folders back if a run was killed between taking them away and putting the new ones."""
+    if previous.exists():
+        if out.exists():
+            shutil.rmtree(previous)
+        else:
+            previous.rename(out)
+
+
+def _link_or_copy(source: Path, target: Path) -> bool:
+    """Hard link where the file system allows it, which costs no space; else a copy. Returns which."""
+    try:
+        os.link(source.resolve(), target)
+        return True
+    except OSError as error:
+        if error.errno not in (
+            errno.EXDEV,
+            errno.EPERM,
+            errno.EMLINK,
+            errno.ENOTSUP,
+            errno.EACCES,
+            errno.ENOSYS,
+        ):
+            raise
+        shutil.copyfile(source, target)
+        return False
+
+
+def _manifest(out: Path) -> dict[str, dict[str, str]]:
+    """The rows of a folder's manifest by path; none if it has no manifest."""
+    try:
+        text = (out / MANIFEST_NAME).read_text()
+    except OSError:
+        return {}
+    return {row["path"]: row for row in csv.DictReader(io.StringIO(text)) if row.get("path")}
+
+
+def _as_csv(rows: dict[str, dict[str, str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows.values())
+    return stream.getvalue()
+
+
+def _intact(out: Path, rows: dict[str, dict[str, str]]) -> bool:
+    """Whether every file of the manifest is there with the right content."""
+    return all((out / path).is_file() and _sha256(out / path) == row["sha256"] for path, row in rows.items())
+
+
+def _foreign_files(out: Path) -> list[str]:
+    """Files below a folder that its manifest doesn't name, as paths in it."""
+    known = {*_manifest(out), MANIFEST_NAME}
+    found = (path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if not path.is_dir())
+    return [path for path in found if path not in known and Path(path).name not in (".DS_Store", "Thumbs.db")]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def zip_matches(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
+    """Whether a zip file holds exactly these files: names in order, sizes and checksums."""
+    try:
+        with zipfile.ZipFile(archive) as found:
+            entries = [(info.filename, info.file_size, info.CRC) for info in found.infolist()]
+    except (OSError, zipfile.BadZipFile):
+        return False
+    wanted = ((name, path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content)
+    return entries == list(wanted)
+
+
+def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
+    """Writes files into a zip under a temporary name, then renames it.
+
+    JPEGs don't shrink, so they are stored; the dates are fixed, so that the same photographs make the same
+    file, byte for byte.
+
+    Args:
+        archive: file to write.
+        content: name in the archive, and file.
+    """
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    part = archive.with_name(f".{archive.name}.part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
+            for name, path in content:
+                info = zipfile.ZipInfo(name, date_time=(2009, 1, 1, 0, 0, 0))
+                info.external_attr = 0o644 << 16
+                target.writestr(info, path.read_bytes())
+        part.replace(archive)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    # The data set's reader uses `study_split` from here.
+    from data_prep_eda.dataset import REPOSITORY, DatasetError, load_dataset
+
+    here = Path(__file__).parent
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep_eda.split", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--source",
+        type=Path,
+        default=here / "data_sun09",
+        help="folder with one subfolder per scene (default: what data_prep_eda.sun09 wrote)",
+    )
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "data", help="folder to write")
+    parser.add_argument("--zip", type=Path, help="zip file to write (default: OUT.zip)")
+    parser.add_argument("--no-zip", action="store_true", help="write no zip file")
+    parser.add_argument(
+        "--rule", choices=("study", "grouped"), default="study", help="how to split (default: study)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=20, help="which split the grouped rule makes (default: 20)"
+    )
+    options = parser.parse_args(arguments)
+
+    source = options.source.expanduser()
+    if not source.is_dir():
+        print(
+            f"Expected photographs in {source}, found no such folder. Run `python -m data_prep_eda.sun09` "
+            f"first, or name a folder with one subfolder per scene: --source FOLDER.",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        data = load_dataset(str(source))
+        frame = data.photographs
+        if options.rule == "grouped":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # uneven parts are expected with few photographs
+                splits = grouped_split(frame["scene"], groups(list(frame["path"])), options.seed)
+            frame = frame.assign(split=splits)
+        print(frame.groupby(["scene", "split"]).size().unstack()[list(SPLITS)].to_string())
+        for row in data.rejected.itertuples():
+            print(f"left out: {row.path}: {row.reason}", file=sys.stderr)
+        archive = options.zip or options.out.with_name(options.out.name + ".zip")
+        changed = prepare(
+            [(Path(row.path), row.scene, row.split) for row in frame.itertuples()],
+            options.out.expanduser().absolute(),
+            None if options.no_zip else archive.expanduser().absolute(),
+            report=print,
+        )
+    except (DatasetError, PreparationError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        place = error.filename or options.out
+        print(f"Cannot write {place}: {error.strerror}. What was there before is unchanged.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; what was there before is unchanged.", file=sys.stderr)
+        return 130
+    if not changed:
+        print(f"{options.out}: nothing to do, it already holds these {len(frame)} photographs.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
