@@ -1,0 +1,106 @@
+"""Coast, forest or mountain, from the shell: the same code as the service's.
+
+    python -m containerize_deploy.classify photo.jpg holiday/ https://example.org/photo.jpg
+    python -m containerize_deploy.classify --json holiday/
+
+A folder stands for every file in it, in sorted order. `--json` prints one array with `file`, `label`,
+`probabilities`, `in_scope` and `score` a photograph, or `file` and `error` where there is none to be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from containerize_deploy.answers import MAX_BYTES, ServiceError, classify, fetch_photograph
+from containerize_deploy.scene_model import ModelError, SceneModel
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Classifies what the command line names.
+
+    Returns:
+        0; 1 if some photograph could not be read, but not with `--json`, where that is part of the answer;
+        2 if the model cannot be loaded.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m containerize_deploy.classify", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "photographs", nargs="+", metavar="PHOTO", help="image file, folder of them, or http(s) URL"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON array instead of a line each")
+    options = parser.parse_args(arguments)
+    try:
+        model = SceneModel()
+    except ModelError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+    failed = False
+    # Threads, not processes: Pillow and LiteRT work outside Python's lock, and the model is loaded once.
+    with ThreadPoolExecutor(
+        os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    ) as pool:
+        answers = pool.map(lambda source: _answer(model, source), expand(options.photographs))
+        if options.json:
+            print(json.dumps(list(answers), indent=1))
+            return 0
+        for answer in answers:
+            print(_line(answer), flush=True)
+            failed |= "error" in answer
+    return int(failed)
+
+
+def expand(names: list[str]) -> Iterator[str]:
+    """Files and URLs as they are; for a folder the files in it and below, sorted, without hidden ones."""
+    for name in names:
+        if is_url(name) or not os.path.isdir(name):
+            yield name
+            continue
+        folder = Path(name)
+        inside = (
+            path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink()
+        )
+        visible = (path for path in inside if not any(part.startswith(".") for part in path.parts))
+        yield from (str(folder / path) for path in sorted(visible))
+
+
+def is_url(name: str) -> bool:
+    """Whether a name on the command line is a URL and not a path."""
+    return "://" in name
+
+
+def _answer(model: SceneModel, source: str) -> dict[str, Any]:
+    try:
+        photograph = fetch_photograph(source) if is_url(source) else _read(source)
+        return {"file": source, **classify(model, photograph).to_json()}
+    except ServiceError as error:
+        return {"file": source, **error.to_json()}
+
+
+def _read(name: str) -> bytes:
+    try:
+        with open(name, "rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ServiceError("not_found", f"The file cannot be read: {error.strerror}.") from None
+
+
+def _line(answer: dict[str, Any]) -> str:
+    if "error" in answer:
+        return f"{answer['file']}: {answer['error']['message']}"
+    ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+    odds = ", ".join(f"{label} {probability:.1%}" for label, probability in ranked)
+    return f"{answer['file']}: {odds if answer['in_scope'] else f'none of these, or hard to tell ({odds})'}"
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names are bytes, and not always text
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The exported model, ready to be asked: from pixels to probabilities, with nothing but LiteRT and NumPy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+MODEL_FILE = Path(__file__).with_name("scene-classifier-model.tflite")
+
+MEMORY_PER_CPU_MB = 1769  # Lambda hands out CPU time with memory; this much is one whole CPU
+
+
+class ModelError(RuntimeError):
+    """The model's files are not what they should be."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What the model says of one photograph.
+
+    Attributes:
+        label: the likeliest scene.
+        probabilities: of each scene, summing up to 1.
+        in_scope: whether the photograph looks like any of the scenes at all.
+        score: what `in_scope` rests on; higher is more like a scene.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    in_scope: bool
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As the service and the shell answer it."""
+        return {
+            "label": self.label,
+            "probabilities": self.probabilities,
+            "in_scope": self.in_scope,
+            "score": self.score,
+        }
+
+
+class SceneModel:
+    """A TFLite model with the facts that its sidecar, the `.json` file beside it, tells of it.
+
+    One interpreter is kept for all requests; a lock lets one request at a time use it.
+    """
+
+    def __init__(self, path: Path = MODEL_FILE, threads: int | None = None) -> None:
+        """Loads the model and runs it once, so that the first photograph is as quick as the others.
+
+        Args:
+            path: the `.tflite` file; its sidecar has the same name with `.json`.
+            threads: of the interpreter; by default as many as this Lambda function has CPUs.
+
+        Raises:
+            ModelError: a file is missing, or the two do not belong together.
+        """
+        sidecar = _read_sidecar(path.with_suffix(".json"))
+        try:
+            content = path.read_bytes()
+        except OSError:
+            raise ModelError(
+                f"Expected the model {path.name}, found no such file. Export it first."
+            ) from None
+        self.version: str = sidecar["version"]
+        self.labels: tuple[str, ...] = tuple(sidecar["labels"])
+        self.score_threshold: float = float(sidecar["score_threshold"])
+        self.digest = hashlib.sha256(content).hexdigest()
+        if self.digest != sidecar["sha256"]:
+            raise ModelError(
+                f"Expected {path.name} to have the SHA-256 {sidecar['sha256'][:12]}… that its sidecar names, "
+                f"found {self.digest[:12]}…: the two are of different exports. Export the model again."
+            )
+        self._interpreter = Interpreter(model_content=content, num_threads=threads or cpus())
+        self._interpreter.allocate_tensors()
+        self._lock = threading.Lock()
+        self._find_tensors(path.name)
+        self.classify(np.zeros((self.size, self.size, 3), np.uint8))
+
+    def _find_tensors(self, name: str) -> None:
+        """Looks the tensors up by their names in the signature; their order in the file means nothing."""
+        signature = self._interpreter.get_signature_runner()
+        inputs, outputs = signature.get_input_details(), signature.get_output_details()
+        shapes = {key: tuple(details["shape"]) for key, details in outputs.items()}
+        expected = {"probabilities": (1, len(self.labels)), "score": (1, 1)}
+        (pixels,) = inputs.values() if len(inputs) == 1 else (None,)
+        if pixels is None or pixels["dtype"] is not np.uint8 or len(pixels["shape"]) != 4:
+            raise ModelError(f"Expected {name} to take one uint8 photograph, found {inputs}.")
+        if shapes != expected:
+            raise ModelError(f"Expected {name} to give {expected}, found {shapes}.")
+        self.size = int(pixels["shape"][1])
+        self._input = pixels["index"]
+        self._probabilities = outputs["probabilities"]["index"]
+        self._score = outputs["score"]["index"]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Which model answered: its version and the SHA-256 of its file."""
+        return {"version": self.version, "digest": f"sha256:{self.digest}"}
+
+    def classify(self, photograph: np.ndarray) -> Classification:
+        """Classifies one photograph.
+
+        Args:
+            photograph: `uint8 [size, size, 3]`, RGB, as `train_model.preprocessing.load_photograph` gives it.
+        """
+        with self._lock:
+            self._interpreter.set_tensor(self._input, photograph[np.newaxis])
+            self._interpreter.invoke()
+            probabilities = self._interpreter.get_tensor(self._probabilities)[0]
+            score = float(self._interpreter.get_tensor(self._score)[0, 0])
+        return Classification(
+            label=self.labels[int(probabilities.argmax())],
+            probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
+            in_scope=score >= self.score_threshold,
+            score=score,
+        )
+
+
+def cpus() -> int:
+    """How many CPUs' worth of time this Lambda function has, from its memory; 1 outside Lambda.
+
+    `os.cpu_count` says 2 in the smallest function, which gets a small share of one: two threads would only
+    wait for each other.
+    """
+    memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    return max(1, int(memory) // MEMORY_PER_CPU_MB) if memory.isdecimal() else 1
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    try:
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ModelError(f"Expected the sidecar {path.name} beside the model, found no such file.") from None
+    except ValueError:
+        raise ModelError(f"Expected JSON in {path.name}; export the model again.") from None
+    missing = {"version", "labels", "sha256", "score_threshold"} - set(sidecar)
+    if missing:
+        raise ModelError(f"Expected {', '.join(sorted(missing))} in {path.name} too; export the model again.")
+    return sidecar

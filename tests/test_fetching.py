@@ -1,0 +1,483 @@
+"""URLs of strangers: what is fetched, what is refused, and that a refusal never touches the network."""
+
+import contextlib
+import datetime
+import http.server
+import ipaddress
+import socket
+import ssl
+import threading
+
+import pytest
+
+from containerize_deploy import fetching
+from containerize_deploy.fetching import FetchError, Policy, fetch, is_public
+
+PHOTOGRAPH = b"\xff\xd8 pretend this is a JPEG " * 1000
+
+
+class PhotoHost(http.server.BaseHTTPRequestHandler):
+    """A web server with a photograph and with bad habits, each under a path of its own."""
+
+    def do_GET(self):
+        self.server.requests.append((self.path, self.headers["Host"]))
+        with contextlib.suppress(OSError):  # the client hangs up on the worst of these
+            getattr(self, self.path.split("?")[0].strip("/").split("/")[0] or "photo")()
+
+    def photo(self, body=PHOTOGRAPH):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")  # a lie, and of no consequence
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def missing(self):
+        self.send_error(404)
+
+    def broken(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        self.wfile.write(b"only this much")
+
+    def gibberish(self):
+        self.wfile.write(b"SSH-2.0-OpenSSH_9.9\r\n")
+
+    def endless(self):  # no length announced, and no end
+        self.send_response(200)
+        self.end_headers()
+        while True:
+            self.wfile.write(b"x" * 65536)
+
+    def huge(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(10**12))
+        self.end_headers()
+
+    def drip(self):  # a byte at a time keeps a socket's own timeout from ever striking
+        self.send_response(200)
+        self.end_headers()
+        while not self.server.closing.wait(0.05):
+            self.wfile.write(b"x")
+
+    def drip_headers(self):
+        self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+        while not self.server.closing.wait(0.05):
+            self.wfile.write(b"X-More: yes\r\n")
+
+    def mute(self):
+        self.server.closing.wait(20)
+
+    def redirect(self):
+        """`/redirect/3` redirects three times, then to the photograph."""
+        left = int(self.path.rsplit("/", 1)[1])
+        self.to(f"/redirect/{left - 1}" if left > 1 else "/photo")
+
+    def to(self, location=None):
+        self.send_response(302)
+        self.send_header("Location", location or self.path.split("?to=", 1)[1])
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextlib.contextmanager
+def serving(context: ssl.SSLContext | None = None):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), PhotoHost)
+    server.requests, server.closing = [], threading.Event()
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.closing.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def names(monkeypatch) -> dict[str, list[str]]:
+    """Host names and their addresses, in place of DNS; every look-up is counted under `lookups`."""
+    table: dict[str, list[str]] = {"lookups": []}
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host, port, *arguments, **options):
+        if host not in table:
+            return real(host, port, *arguments, **options)
+        table["lookups"].append(host)
+        return [entry for address in table[host] for entry in real(address, port, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return table
+
+
+@pytest.fixture
+def host(monkeypatch, names):
+    """A public host called photos.example. In truth it is here, so here counts as public, and so does its port."""
+    with serving() as server:
+        names["photos.example"] = ["127.0.0.1"]
+        monkeypatch.setattr(fetching, "PORTS", {"http": server.server_port, "https": 443})
+        monkeypatch.setattr(
+            fetching, "is_public", lambda address: address == "127.0.0.1" or is_public(address)
+        )
+        yield server
+
+
+def refusal(url: str, **options) -> str:
+    with pytest.raises(FetchError) as caught:
+        fetch(url, **options)
+    assert str(caught.value)[0].isupper() and str(caught.value).endswith(".")
+    return caught.value.reason
+
+
+def test_a_photograph_is_fetched_under_its_hosts_name(host):
+    assert fetch("http://photos.example/photo?size=large") == PHOTOGRAPH
+    assert host.requests == [("/photo?size=large", "photos.example")]
+
+
+def test_the_name_is_looked_up_once_and_that_address_is_used(host, names):
+    """A second look-up could answer differently (DNS rebinding); there is none."""
+    fetch("http://photos.example/photo")
+    assert names["lookups"] == ["photos.example"]
+
+
+def test_spaces_in_words_are_quoted_not_sent(host):
+    fetch("http://photos.example/photo/K%C3%BCste/Küste.jpg?q=ü")
+    assert host.requests[0][0] == "/photo/K%C3%BCste/K%C3%BCste.jpg?q=%C3%BC"
+
+
+def test_three_redirects_are_followed_and_no_more(host):
+    assert fetch("http://photos.example/redirect/3") == PHOTOGRAPH
+    assert refusal("http://photos.example/redirect/4") == "upstream_failed"
+
+
+@pytest.mark.parametrize(
+    "path", ["missing", "broken", "gibberish", "to?to=", "to?to=http://[", "to?to=http:///x"]
+)
+def test_what_upstream_gets_wrong_is_upstreams_failure(host, path):
+    assert refusal(f"http://photos.example/{path}") == "upstream_failed"
+
+
+@pytest.mark.parametrize("path", ["endless", "huge"])
+def test_bytes_are_capped_while_they_arrive(host, path):
+    assert refusal(f"http://photos.example/{path}", max_bytes=1_000_000) == "too_large"
+
+
+@pytest.mark.parametrize("path", ["drip", "drip_headers", "mute"])
+def test_one_deadline_covers_the_whole_exchange(host, path):
+    assert refusal(f"http://photos.example/{path}", deadline_s=0.5) == "upstream_slow"
+
+
+def test_the_deadline_covers_the_look_up_too(monkeypatch):
+    asleep = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: asleep.wait(5))
+    assert refusal("http://photos.example/", deadline_s=0.2) == "upstream_slow"
+    asleep.set()
+
+
+def test_nobody_listening_is_upstreams_failure(host, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(fetching, "PORTS", {"http": free.getsockname()[1], "https": 443})
+    assert refusal("http://photos.example/photo") == "upstream_failed"
+
+
+def test_an_unknown_name_is_upstreams_failure():
+    assert refusal("http://photos.invalid/") == "upstream_failed"
+
+
+def certificate(name: str, folder):
+    """A self-signed certificate for a name, as files, with the context that a server needs."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "server.pem"
+    pem.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return pem
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "trusted"), [("photos.example", True), ("other.example", True), ("photos.example", False)]
+)
+def test_https_checks_the_certificate_against_the_name(tmp_path, monkeypatch, names, asked_for, trusted):
+    pem = certificate("photos.example", tmp_path)
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(pem)
+    client_side = ssl.create_default_context(cafile=pem if trusted else None)
+    monkeypatch.setattr(fetching, "_tls", lambda: client_side)
+    monkeypatch.setattr(fetching, "is_public", lambda address: address == "127.0.0.1")
+    names["photos.example"] = names["other.example"] = ["127.0.0.1"]
+    with serving(server_side) as server:
+        monkeypatch.setattr(fetching, "PORTS", {"http": 80, "https": server.server_port})
+        if asked_for == "photos.example" and trusted:
+            assert fetch(f"https://{asked_for}/photo") == PHOTOGRAPH
+        else:
+            assert refusal(f"https://{asked_for}/photo") == "upstream_failed"
+            assert server.requests == []
+
+
+def test_tls_is_checked_by_default():
+    context = fetching._tls()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+# Refusals
+
+INSIDE = {  # names whose DNS answers point inside
+    "loopback.example": ["127.0.0.1"],
+    "private.example": ["10.1.2.3"],
+    "metadata.example": ["169.254.169.254"],
+    "shared.example": ["100.64.0.1"],
+    "mapped.example": ["::ffff:127.0.0.1"],
+    "unique-local.example": ["fd00::1"],
+    "both.example": ["93.184.215.14", "127.0.0.1"],  # one foot inside
+}
+
+# {port} is a port on which somebody listens on this machine, and which counts as a usual one for these tests.
+HOSTILE = [
+    # loopback, in every spelling that resolvers understand
+    "http://127.0.0.1:{port}/",
+    "http://127.1:{port}/",
+    "http://127.255.255.254:{port}/",
+    "http://2130706433:{port}/",
+    "http://0x7f000001:{port}/",
+    "http://0x7f.0.0.1:{port}/",
+    "http://0177.0.0.1:{port}/",
+    "http://017700000001:{port}/",
+    "http://0:{port}/",
+    "http://0.0.0.0:{port}/",
+    "http://localhost:{port}/",
+    "http://LOCALHOST.:{port}/",
+    "http://①②⑦.⓪.⓪.①:{port}/",
+    "http://127。0。0。1:{port}/",
+    "http://[::1]:{port}/",
+    "http://[::]:{port}/",
+    "http://[0:0:0:0:0:0:0:1]:{port}/",
+    "http://[::ffff:127.0.0.1]:{port}/",
+    "http://[::ffff:7f00:1]:{port}/",
+    "http://[::127.0.0.1]:{port}/",
+    "https://127.0.0.1:{port}/",
+    # the runtime's own API, and the credentials' of a function from a snapshot
+    "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next",
+    "http://localhost:9001/2018-06-01/runtime/invocation/next",
+    # link-local: instance and container credentials
+    "http://169.254.169.254/latest/meta-data/",
+    "http://2852039166/latest/meta-data/",
+    "http://0xa9fea9fe/",
+    "http://0251.0376.0251.0376/",
+    "http://169.254.170.2/v2/credentials",
+    "http://[fd00:ec2::254]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[fe80::1]/",
+    "http://[fe80::1%25lo]/",
+    # private, shared, reserved
+    "http://10.0.0.1/",
+    "http://172.16.0.1/",
+    "http://172.31.255.255/",
+    "http://192.168.0.1/",
+    "http://100.64.0.1/",
+    "http://100.127.255.255/",
+    "http://192.0.0.8/",
+    "http://192.0.2.1/",
+    "http://192.88.99.1/",
+    "http://198.18.0.1/",
+    "http://198.51.100.1/",
+    "http://203.0.113.1/",
+    "http://224.0.0.1/",
+    "http://239.255.255.250/",
+    "http://240.0.0.1/",
+    "http://255.255.255.255/",
+    # IPv6 that leads to IPv4, and IPv6 that leads inside
+    "http://[64:ff9b::7f00:1]/",
+    "http://[64:ff9b::169.254.169.254]/",
+    "http://[64:ff9b:1::1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2002:a9fe:a9fe::1]/",
+    "http://[2001::1]/",
+    "http://[2001:db8::1]/",
+    "http://[100::1]/",
+    "http://[fc00::1]/",
+    "http://[fec0::1]/",
+    "http://[ff02::1]/",
+    "http://[3fff::1]/",
+    "http://[5f00::1]/",
+    # names that point inside
+    *(f"http://{name}:{{port}}/" for name in INSIDE),
+    # other schemes
+    "file:///etc/passwd",
+    "file:///proc/self/environ",
+    "FILE:///etc/passwd",
+    "data:image/png;base64,iVBORw0KGgo=",
+    "gopher://127.0.0.1:{port}/_GET%20/",
+    "ftp://127.0.0.1:{port}/photo.jpg",
+    "dict://127.0.0.1:{port}/",
+    "jar:http://127.0.0.1:{port}/!/",
+    "s3://bucket/photo.jpg",
+    "javascript:alert(1)",
+    "/etc/passwd",
+    "127.0.0.1:{port}",
+    "//127.0.0.1:{port}/",
+    # other services' ports
+    "http://example.com:22/",
+    "http://example.com:6379/",
+    # tricks with the URL's own grammar
+    "http://example.com@127.0.0.1:{port}/",
+    "http://127.0.0.1:{port}#@example.com/",
+    "http://127.0.0.1:{port}\\@example.com/",
+    "http://user:word@example.com/",
+    "http://127.0.0.1:{port}/ HTTP/1.1\r\nX-Injected: 1",
+    "http://127.0.0.1\t:{port}/",
+    "http://\x00127.0.0.1:{port}/",
+    "http://127.0.0.1%2f@example.com/",
+    "http://[::1",
+    "http://[v1.fe80]/",
+    "http://:{port}/",
+    "http:///photo.jpg",
+    "http://example.com:99999/",
+    "http://example.com:-1/",
+    "http://.../",
+    "http://" + "a" * 3000,
+    "http://" + "a" * 300 + "/",
+    " ",
+    "",
+]
+
+
+@pytest.fixture
+def listener():
+    """Somebody who listens inside and must not be called; yields the port and the ears."""
+    with contextlib.ExitStack() as stack:
+        ipv4 = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = ipv4.getsockname()[1]
+        ears = [ipv4]
+        with contextlib.suppress(OSError):  # no IPv6 in some containers
+            ears.append(stack.enter_context(socket.create_server(("::1", port), family=socket.AF_INET6)))
+        for ear in ears:
+            ear.settimeout(0)
+        yield port, ears
+
+
+def test_no_hostile_url_causes_a_connection(monkeypatch, names, listener):
+    port, ears = listener
+    names |= INSIDE
+    monkeypatch.setattr(fetching, "PORTS", {"http": 80, "https": 443, "here": port})
+    called = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: called.append(address))
+    reasons = {url: refusal(url.format(port=port)) for url in HOSTILE}
+    assert called == []
+    for ear in ears:
+        with pytest.raises(BlockingIOError):
+            ear.accept()
+    assert set(reasons.values()) <= {"not_allowed", "malformed"}
+    assert reasons["http://127.0.0.1:{port}/"] == reasons["file:///etc/passwd"] == "not_allowed"
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://metadata.example/",
+        "//10.0.0.1/photo.jpg",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://photos.example:22/",
+    ],
+)
+def test_a_redirect_that_leads_inside_is_refused(host, names, inside):
+    names |= INSIDE
+    assert refusal(f"http://photos.example/to?to={inside}") == "not_allowed"
+    assert [path.split("?")[0] for path, _ in host.requests] == ["/to"]
+
+
+def test_every_address_of_a_network_agrees_with_its_neighbours():
+    """The borders of what is not public: one address before, the first, the last, one after."""
+    for network in (
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+    ):
+        first, last = ipaddress.ip_network(network)[0], ipaddress.ip_network(network)[-1]
+        assert [is_public(str(ip)) for ip in (first - 1, first, last, last + 1)] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("address", ["93.184.215.14", "8.8.8.8", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
+def test_public_addresses_are_public(address):
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "127.0.0.1/8", "2606:2800::1%eth0"])
+def test_what_is_no_plain_address_is_not_public(address):
+    assert not is_public(address)
+
+
+# Switches
+
+
+def test_fetching_can_be_switched_off(host):
+    assert refusal("http://photos.example/photo", policy=Policy(enabled=False)) == "not_allowed"
+    assert host.requests == []
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url_host", "allowed"),
+    [
+        ("", "photos.example", True),
+        ("photos.example", "photos.example", True),
+        ("photos.example", "PHOTOS.example", True),
+        ("photos.example", "more.photos.example", False),
+        (".photos.example", "more.photos.example", True),
+        (".photos.example", "photos.example", True),
+        (".photos.example", "evilphotos.example", False),
+        ("other.example, photos.example", "photos.example", True),
+        ("other.example", "photos.example", False),
+    ],
+)
+def test_fetching_can_be_held_to_a_list_of_hosts(host, names, hosts, url_host, allowed):
+    names["more.photos.example"] = names["evilphotos.example"] = ["127.0.0.1"]
+    policy = Policy.from_environment({"FETCH_HOSTS": hosts})
+    if allowed:
+        assert fetch(f"http://{url_host}/photo", policy) == PHOTOGRAPH
+    else:
+        assert refusal(f"http://{url_host}/photo", policy=policy) == "not_allowed"
+
+
+def test_the_environment_decides():
+    assert Policy.from_environment({}) == Policy()
+    assert not Policy.from_environment({"FETCH_URLS": "off"}).enabled
+    with pytest.raises(ValueError, match="'on' or 'off', found 'of'"):
+        Policy.from_environment({"FETCH_URLS": "of"})
+
+
+def test_a_proxy_in_the_environment_is_not_used(host, monkeypatch):
+    """A proxy would look the name up by itself, and none of the checks would count."""
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert fetch("http://photos.example/photo") == PHOTOGRAPH
