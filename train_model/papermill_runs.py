@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import re
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,10 +22,12 @@ from typing import Any
 
 import nbformat
 import papermill
+import zmq
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
+from traitlets import default
 
 COMPLETE = "complete"
 FAILED = "failed"
@@ -140,6 +143,16 @@ class _ThisInterpreter(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+        # Cells' own standard error reaches the notebook; what the C++ side of TensorFlow writes past Python
+        # would only cut the progress bar in pieces.
+        await super()._async_launch_kernel(kernel_cmd, stderr=subprocess.DEVNULL, **options)
+
+    @default("transport_encryption")
+    def _encrypt(self) -> str:
+        """Else other users of the machine can listen in on the port, and every kernel prints a warning of it."""
+        return "auto" if zmq.has("curve") else "disabled"
 
 
 def run_notebook(

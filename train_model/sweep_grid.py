@@ -70,7 +70,9 @@ class Grid:
         for point in self.points:
             if point.name == name:
                 return point
-        raise GridError(f"{self.path.name} has no point {name!r}. It has {', '.join(p.name for p in self.points)}.")
+        raise GridError(
+            f"{self.path.name} has no point {name!r}. It has {', '.join(p.name for p in self.points)}."
+        )
 
 
 class _Loader(yaml.SafeLoader):
@@ -135,7 +137,9 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
 def _parts(path: Path, content: Any) -> tuple[dict, dict, list]:
     """`fixed`, `grid` and `points` of a grid file, with their forms checked."""
     if not isinstance(content, Mapping) or not isinstance(content.get("notebook"), str):
-        raise GridError(f"{path}: expected a mapping with the key 'notebook', the path of the notebook to run.")
+        raise GridError(
+            f"{path}: expected a mapping with the key 'notebook', the path of the notebook to run."
+        )
     if unknown := [key for key in content if key not in KEYS]:
         raise GridError(f"{path}: unknown key {unknown[0]!r}; the keys are {', '.join(KEYS)}.")
     fixed, lists, explicit = (content.get(key) or {} for key in ("fixed", "grid", "points"))

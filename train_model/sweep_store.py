@@ -102,30 +102,37 @@ class S3Store:
     def __init__(self, address: str) -> None:
         try:
             import boto3
+            from botocore.exceptions import BotoCoreError, ClientError
         except ImportError:
             raise StoreError(f"{address} needs boto3: pip install 'papermill[s3]'.") from None
-        self.bucket, _, prefix = address.removeprefix("s3://").partition("/")
-        self.prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
-        self.client = boto3.client("s3")
+        self.bucket, _, self.prefix = address.removeprefix("s3://").rstrip("/").partition("/")
+        try:
+            self.client = boto3.client("s3")
+            self.client.head_bucket(Bucket=self.bucket)
+        except (BotoCoreError, ClientError) as error:  # no such bucket, no credentials, no connection
+            raise StoreError(
+                f"Expected a bucket {self.bucket!r} that may be written to; asking for it failed: {error}"
+            ) from None
+
+    def _key(self, *parts: str) -> str:
+        return "/".join(part for part in (self.prefix, *parts) if part)
 
     def read(self, point: str, file: str) -> Any:
         for subfolder in SUBFOLDERS:
-            key = f"{self.prefix}{point}/{subfolder + '/' if subfolder else ''}{file}"
+            key = self._key(point, subfolder, file)
             try:
                 return json.loads(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
             except self.client.exceptions.NoSuchKey:
                 continue
-            except self.client.exceptions.NoSuchBucket:
-                raise StoreError(f"There is no bucket {self.bucket!r}; make it first.") from None
         return None
 
     def write_status(self, point: str, status: dict[str, Any]) -> None:
         body = json.dumps(status, indent=2).encode()
-        self.client.put_object(Bucket=self.bucket, Key=f"{self.prefix}{point}/{STATUS}", Body=body)
+        self.client.put_object(Bucket=self.bucket, Key=self._key(point, STATUS), Body=body)
 
     @contextmanager
     def workspace(self, point: str) -> Iterator[Path]:
-        prefix = f"{self.prefix}{point}/"
+        prefix = self._key(point) + "/"
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         for old in [one["Key"] for page in pages for one in page.get("Contents", ())]:
             self.client.delete_object(Bucket=self.bucket, Key=old)
@@ -139,5 +146,5 @@ class S3Store:
                         self.client.upload_file(str(file), self.bucket, key)
 
     def keep(self, file: Path) -> str:
-        self.client.upload_file(str(file), self.bucket, self.prefix + file.name)
-        return f"s3://{self.bucket}/{self.prefix}{file.name}"
+        self.client.upload_file(str(file), self.bucket, self._key(file.name))
+        return f"s3://{self.bucket}/{self._key(file.name)}"
