@@ -21,6 +21,7 @@ import os
 import shutil
 import sys
 import tarfile
+import time
 import zipfile
 import zlib
 from collections import Counter
@@ -51,7 +52,7 @@ ARCHIVE_URL = "http://groups.csail.mit.edu/vision/Hcontext/data/sun09.tar"
 MANIFEST = Path(__file__).parent / "sun09_manifest.csv"
 IMAGE_FOLDER = "static_sun09_database"  # the folder of the archive in which the photographs lie flat
 
-SAVE_EVERY = 2**26  # bytes of archive after which the position is noted even if nothing was found
+SAVE_EVERY = 0.2  # seconds between two notes of the position; a killed run reads this much again
 
 
 @functools.cache
@@ -180,7 +181,7 @@ class Position:
 
     def __init__(self, path: Path, url: str) -> None:
         self.path, self.url = path, url
-        self._noted = 0
+        self._saved = 0.0
 
     def load(self, collection: Collection) -> dict:
         """The last note; an empty one if there is none that holds."""
@@ -193,24 +194,19 @@ class Position:
             pass
         return {}
 
-    def save(
-        self,
-        identity: dict | None,
-        offset: int,
-        collection: Collection,
-        *,
-        end: bool = False,
-        due: bool = True,
-    ) -> None:
-        """Notes that everything before `offset` is dealt with; unless `due`, only after a good stretch."""
-        if not due and offset - self._noted < SAVE_EVERY:
-            return
+    def save(self, identity: dict | None, offset: int, collection: Collection, *, end: bool = False) -> None:
+        """Notes that everything before `offset` is dealt with, and whether that was the end."""
         note = {"url": self.url, "identity": identity, "offset": offset, "end": end}
         note |= {"found": sorted(collection.found), "rejected": collection.rejected}
         part = collection.part / "position"
         part.write_text(json.dumps(note))
         part.replace(self.path)
-        self._noted = offset
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last note is old enough for a new one."""
+        return time.monotonic() - self._saved > SAVE_EVERY
 
 
 def acquire(
@@ -289,15 +285,17 @@ def _from_web(url: str, collection: Collection, retries: int, timeout: float, pa
             head = b"" if start else _head(file)
             plain = bool(start) or is_tar_header(head)
             stream = _Rejoined(head, file)
-            end = start
-            members = tar_members(stream, "r|" if plain else "r|*", start)
-            with contextlib.closing(members):
-                for member, kept in _gather(members, collection, file.length if plain else None, start):
-                    end = member.end
-                    if plain:  # positions in a compressed archive say nothing about bytes on the wire
-                        position.save(file.identity, end, collection, due=kept)
-            if plain and not collection.complete:
-                position.save(file.identity, file.position, collection, end=True)
+            end, finished = start, False
+            try:
+                with contextlib.closing(tar_members(stream, "r|" if plain else "r|*", start)) as members:
+                    for member in _gather(members, collection, file.length if plain else None, start):
+                        end = member.end
+                        if plain and position.due:
+                            position.save(file.identity, end, collection)
+                finished = True
+            finally:
+                if plain:  # positions in a compressed archive say nothing about bytes on the wire
+                    position.save(file.identity, end, collection, end=finished)
     finally:
         if collection.complete:
             position.path.unlink(missing_ok=True)
@@ -329,8 +327,8 @@ def _from_disk(path: Path, collection: Collection) -> None:
 
 def _gather(
     members: Iterator[Member], collection: Collection, total: int | None, start: int = 0
-) -> Iterator[tuple[Member, bool]]:
-    """Offers the members to the collection until it is complete; yields each with whether it was kept."""
+) -> Iterator[Member]:
+    """Offers the members to the collection until it is complete; yields each when it is dealt with."""
     to_terminal = sys.stderr.isatty()
     with tqdm(
         total=total,
@@ -344,11 +342,10 @@ def _gather(
         bar.set_postfix_str(f"{len(collection.found)}/{len(wanted())} photographs", refresh=False)
         for member in members:
             name = match(member.path)
-            kept = name is not None and name not in collection.found and collection.offer(name, member)
-            if kept:
+            if name is not None and name not in collection.found and collection.offer(name, member):
                 bar.set_postfix_str(f"{len(collection.found)}/{len(wanted())} photographs", refresh=False)
             bar.update(member.end - bar.n)
-            yield member, kept
+            yield member
             if collection.complete:
                 return
 
