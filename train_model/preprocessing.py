@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -23,7 +24,10 @@ VERSION = 1  # raise it when the pixels change: cached features of the old versi
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif")
 
-MAX_PIXELS = 64_000_000  # a 64-megapixel phone; decoded RGB takes 192 MB, which the Lambda function still has
+MAX_PIXELS = (
+    64_000_000  # a 64-megapixel phone; decoding one takes up to 1 GB, which the Lambda function still has
+)
+MAX_SCANS = 100  # of a JPEG: cameras write 1, web encoders about 10; each costs a pass over all its pixels
 
 # Pillow only warns between 89 and 179 megapixels; past our own limit that is a refusal, not a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -60,21 +64,18 @@ def load_photograph(source: str | os.PathLike[str] | bytes, size: int) -> np.nda
         PhotographError: the source is not a usable photograph; the message says why.
         FileNotFoundError: the path does not exist.
     """
-    if isinstance(source, bytes):
-        stream: io.BytesIO | Path = io.BytesIO(source)
-        empty = not source
-    else:
-        stream = Path(source)
-        empty = stream.stat().st_size == 0
-    if empty:
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if not content:
         raise PhotographError("unsupported", "the file is empty (0 bytes)")
 
     try:
-        image = Image.open(stream, formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PhotographError("too_large", f"more than {MAX_PIXELS // 1_000_000} megapixels") from None
     except Image.UnidentifiedImageError:
-        raise PhotographError("unsupported", f"not an image in one of the formats {', '.join(FORMATS)}") from None
+        raise PhotographError(
+            "unsupported", f"not an image in one of the formats {', '.join(FORMATS)}"
+        ) from None
     except Exception as error:  # broken headers raise whatever the decoder stumbled on
         raise PhotographError("undecodable", f"broken image header ({type(error).__name__})") from None
 
@@ -85,17 +86,22 @@ def load_photograph(source: str | os.PathLike[str] | bytes, size: int) -> np.nda
                 "too_large",
                 f"{width}x{height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are decoded",
             )
+        if content.startswith(b"\xff\xd8") and _jpeg_scans(content) > MAX_SCANS:
+            raise PhotographError("undecodable", f"a JPEG of more than {MAX_SCANS} scans")
         try:
             orientation = _orientation(image)
             # JPEG can be decoded at 1/2, 1/4 or 1/8 scale, which spares most of a big photograph's cost. Twice
             # the wanted size is left for the resize, so that the result stays the same to a grey level or two.
             image.draft(None, (2 * size, 2 * size))
             # Reducing by whole steps first makes big PNG and WebP files cheap; 3.0 is indistinguishable.
-            rgb = _to_rgb(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+            image = _to_eight_bits(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+            rgb = _over_white(image) if image.has_transparency_data else image.convert("RGB")
         except MemoryError:
             raise PhotographError("too_large", f"{width}x{height} pixels do not fit into memory") from None
         except Exception as error:  # truncated and corrupt data raise many types
-            raise PhotographError("undecodable", f"broken or truncated image ({type(error).__name__})") from None
+            raise PhotographError(
+                "undecodable", f"broken or truncated image ({type(error).__name__})"
+            ) from None
     # The result is square, so turning it after the resize gives what turning the original would.
     if orientation != 1:
         rgb.getexif()[ExifTags.Base.Orientation] = orientation
@@ -112,13 +118,40 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to 8-bit RGB, with transparency over white."""
+def _jpeg_scans(content: bytes) -> int:
+    """How many scans a JPEG file has, up to its end marker; phones append films after it.
+
+    A progressive JPEG may bring the same few bytes of a scan ten thousand times over, and a file of 1 MB then
+    takes ten minutes to decode.
+    """
+    scans, position = 0, 2
+    while (marker := _MARKER.search(content, position)) and (kind := content[marker.end() - 1]) != 0xD9:
+        scans += kind == 0xDA
+        # Every marker but the one of a scan's data is followed by its length; it must not be searched inside.
+        position = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+    return scans
+
+
+# In a scan's data, 00 makes a data byte of FF, and D0 to D7 are restarts; FF may be repeated before a marker.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Any Pillow mode to one that resizes well: 8-bit RGB or greyscale, or RGBA where it is transparent.
+
+    Greyscale stays greyscale for now, and transparent stays transparent: laying 64 megapixels over white, or
+    tripling them, before nearly all are thrown away takes more memory than a Lambda function has.
+    """
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit greyscale: Pillow would clip it at 255
-        levels = np.asarray(image, dtype=np.float64) / 257.0
-        return Image.fromarray(np.clip(levels + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+        levels = np.asarray(image)
+        eight_bits = np.empty(levels.shape, np.uint8)
+        for row, line in enumerate(levels):  # by line, since twice the size of it all would be too much
+            eight_bits[row] = (np.clip(line, 0, 65535).astype(np.uint32) + 128) // 257
+        return Image.fromarray(eight_bits)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
