@@ -93,6 +93,8 @@ def resolve_data_dir(data_dir: str = "") -> Path:
     named = data_dir or os.environ.get("SCENES_DATA_DIR", "")
     if named:
         folder = Path(named).expanduser()
+        if not folder.is_dir() and (REPOSITORY / folder).is_dir():  # Jupyter stands in notebooks/
+            folder = REPOSITORY / folder
         if not folder.is_dir():
             source = "data_dir" if data_dir else "the environment variable SCENES_DATA_DIR"
             raise DatasetError(

@@ -28,40 +28,45 @@ class TrainedHeads:
         history: one row a head and epoch: `learning_rate`, `seed`, `epoch` (from 1), `loss`, `accuracy`,
             `val_loss`, `val_accuracy`, all of the weights after the epoch; the training figures on the views
             that the epoch trained on.
-        kernels: `float32 [epochs, heads, features, scenes]` after each epoch.
-        biases: `float32 [epochs, heads, scenes]` after each epoch.
+        kernels: (learning rate, seed) to `float32 [epochs, features, scenes]`, after each epoch.
+        biases: (learning rate, seed) to `float32 [epochs, scenes]`, after each epoch.
     """
 
     history: pd.DataFrame
-    kernels: np.ndarray
-    biases: np.ndarray
+    kernels: dict[tuple[float, int], np.ndarray]
+    biases: dict[tuple[float, int], np.ndarray]
 
-    def best(self) -> pd.Series:
-        """The row of `history` with the highest validation accuracy; ties go to the lower validation loss."""
+    def best(self) -> pd.DataFrame:
+        """Each head's best epoch: highest validation accuracy, and among equals the lowest validation loss."""
         order = self.history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
-        return order.iloc[0]
+        best = order.drop_duplicates(["learning_rate", "seed"])
+        return best.sort_values(["learning_rate", "seed"], ignore_index=True)
 
-    def weights(self, learning_rate: float, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel `[features, scenes]` and bias `[scenes]` of one head after an epoch (from 1)."""
-        rates = list(dict.fromkeys(self.history["learning_rate"]))
-        head = rates.index(learning_rate)
-        return self.kernels[epoch - 1, head], self.biases[epoch - 1, head]
+    def weights(self, row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel `[features, scenes]` and bias `[scenes]` of the head and epoch of a row of `history`."""
+        key, epoch = (row["learning_rate"], int(row["seed"])), int(row["epoch"]) - 1
+        return self.kernels[key][epoch], self.biases[key][epoch]
+
+    def logits(self, row: pd.Series, features: np.ndarray) -> np.ndarray:
+        """Logits `[n, scenes]` of `[n, features]` by the head and epoch of a row of `history`."""
+        kernel, bias = self.weights(row)
+        return features @ kernel + bias
 
 
 class _Heads(keras.layers.Layer):
     """Dense layers side by side: `[n, features]` to logits `[n, heads, scenes]`."""
 
-    def __init__(self, heads: int, features: int, seed: int) -> None:
+    def __init__(self, heads: int, features: int) -> None:
         super().__init__()
-        # Every head starts from the same weights, as it would if it were trained alone with this seed.
-        start = ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((features, len(SCENES))))
-        self.kernel = self.add_weight(
-            shape=(features, heads, len(SCENES)),
-            initializer=lambda shape, dtype: ops.convert_to_tensor(
-                np.repeat(start[:, None], heads, axis=1), dtype
-            ),
-        )
+        self.kernel = self.add_weight(shape=(features, heads, len(SCENES)), initializer="zeros")
         self.bias = self.add_weight(shape=(heads, len(SCENES)), initializer="zeros")
+
+    def restart(self, seed: int) -> None:
+        """Every head starts from the same weights, as it would if it were trained alone with this seed."""
+        features, heads, scenes = self.kernel.shape
+        start = ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((features, scenes)))
+        self.kernel.assign(np.repeat(start[:, None], heads, axis=1))
+        self.bias.assign(np.zeros((heads, scenes), np.float32))
 
     def call(self, features):
         return ops.tensordot(features, self.kernel, axes=1) + self.bias
@@ -92,12 +97,12 @@ def train_heads(
     validation_labels: np.ndarray,
     learning_rates: Sequence[float],
     *,
+    seeds: Sequence[int] = (0,),
     epochs: int = 10,
     batch_size: int = 32,
-    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainedHeads:
-    """Trains one head a learning rate with Adam and cross-entropy.
+    """Trains one head a learning rate and seed with Adam and cross-entropy.
 
     Args:
         features: `float32 [n, features]`; or a function from the epoch, from 0, to the features of that epoch's
@@ -105,42 +110,58 @@ def train_heads(
         labels: `int [n]`, indices into `SCENES`.
         validation_features: `float32 [m, features]`.
         validation_labels: `int [m]`.
-        learning_rates: one a head.
+        learning_rates: all are trained in one pass.
+        seeds: of the initial weights and of the order of the photographs; one pass each.
         epochs: passes over the training photographs.
         batch_size: photographs an update.
-        seed: of the initial weights and of the order of the photographs.
-        progress: called with (epochs done, epochs).
+        progress: called with (epochs done, epochs of all passes).
 
     Returns:
         Curves, and the weights of every head after every epoch.
     """
-    heads = len(learning_rates)
     view = features if callable(features) else lambda epoch: features
     inputs = keras.Input((validation_features.shape[1],))
-    layer = _Heads(heads, validation_features.shape[1], seed)
+    layer = _Heads(len(learning_rates), validation_features.shape[1])
     model = keras.Model(inputs, layer(inputs))
+    optimizer = _AdamPerHead(learning_rates)
     steps = -(-len(labels) // batch_size)
     # One compiled call an epoch: a step is so small that Python would cost more than the arithmetic.
-    model.compile(_AdamPerHead(learning_rates), loss=_loss, steps_per_execution=steps)
+    model.compile(optimizer, loss=_loss, steps_per_execution=steps)
+    optimizer.build(model.trainable_variables)
+    fresh = [ops.convert_to_numpy(variable) for variable in optimizer.variables]
 
-    rng = np.random.default_rng(seed)
-    rows, kernels, biases = [], [], []
-    for epoch in range(epochs):
-        order = rng.permutation(len(labels))
-        seen = np.asarray(view(epoch))
-        model.fit(seen[order], labels[order], batch_size=batch_size, shuffle=False, verbose=0)
-        kernels.append(np.moveaxis(ops.convert_to_numpy(layer.kernel), 1, 0))
-        biases.append(ops.convert_to_numpy(layer.bias))
-        for rate, kernel, bias in zip(learning_rates, kernels[-1], biases[-1], strict=True):
-            row = {"learning_rate": rate, "seed": seed, "epoch": epoch + 1}
-            row["loss"], row["accuracy"] = loss_and_accuracy(seen @ kernel + bias, labels)
-            validation_logits = validation_features @ kernel + bias
-            row["val_loss"], row["val_accuracy"] = loss_and_accuracy(validation_logits, validation_labels)
-            rows.append(row)
-        if progress:
-            progress(epoch + 1, epochs)
-    history = pd.DataFrame(rows).sort_values(["learning_rate", "epoch"], ignore_index=True)
-    return TrainedHeads(history, np.stack(kernels), np.stack(biases))
+    rows = []
+    kernels: dict[tuple[float, int], list[np.ndarray]] = {}
+    biases: dict[tuple[float, int], list[np.ndarray]] = {}
+    for number, seed in enumerate(seeds):
+        layer.restart(seed)
+        for variable, value in zip(optimizer.variables, fresh, strict=True):
+            variable.assign(value)
+        rng = np.random.default_rng(seed)
+        for epoch in range(epochs):
+            order = rng.permutation(len(labels))
+            seen = np.asarray(view(epoch))
+            model.fit(seen[order], labels[order], batch_size=batch_size, shuffle=False, verbose=0)
+            all_kernels = ops.convert_to_numpy(layer.kernel)
+            all_biases = ops.convert_to_numpy(layer.bias)
+            for head, rate in enumerate(learning_rates):
+                kernel, bias = all_kernels[:, head].copy(), all_biases[head].copy()
+                kernels.setdefault((rate, seed), []).append(kernel)
+                biases.setdefault((rate, seed), []).append(bias)
+                row = {"learning_rate": rate, "seed": seed, "epoch": epoch + 1}
+                row["loss"], row["accuracy"] = loss_and_accuracy(seen @ kernel + bias, labels)
+                row["val_loss"], row["val_accuracy"] = loss_and_accuracy(
+                    validation_features @ kernel + bias, validation_labels
+                )
+                rows.append(row)
+            if progress:
+                progress(number * epochs + epoch + 1, len(seeds) * epochs)
+    history = pd.DataFrame(rows).sort_values(["learning_rate", "seed", "epoch"], ignore_index=True)
+    return TrainedHeads(
+        history,
+        {key: np.stack(values) for key, values in kernels.items()},
+        {key: np.stack(values) for key, values in biases.items()},
+    )
 
 
 def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

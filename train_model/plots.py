@@ -79,3 +79,33 @@ def plot_confusion(matrix: np.ndarray, axis: plt.Axes, title: str = "") -> None:
         ax=axis,
     )
     axis.set(xlabel="predicted", ylabel="true", title=title)
+
+
+def plot_curves(
+    history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[plt.Axes], measure: str = "val_accuracy"
+) -> None:
+    """Learning curves, a panel a learning rate: mean and range over the seeds, the original study's in grey.
+
+    Args:
+        history: rows of `train_model.heads.TrainedHeads.history`, of all seeds.
+        original: rows of `train_model.study.original_results`.
+        axes: one a learning rate, in ascending order.
+        measure: column of `history` to draw.
+    """
+    for axis, (rate, curves) in zip(axes, history.groupby("learning_rate"), strict=True):
+        by_epoch = curves.groupby("epoch")[measure]
+        epochs = by_epoch.mean().index
+        axis.fill_between(epochs, by_epoch.min(), by_epoch.max(), color="C0", alpha=0.25, linewidth=0)
+        axis.plot(epochs, by_epoch.mean(), color="C0", marker="o", markersize=4, label="here, mean and range")
+        theirs = original[original["learning_rate"] == rate]
+        axis.plot(
+            theirs["epoch"],
+            theirs["val_accuracy"],
+            color=STUDY_COLOUR,
+            marker="s",
+            markersize=3,
+            label="original study",
+        )
+        axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel="validation accuracy")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].legend(loc="lower right")

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from scipy.stats import t as student_t
+from tqdm import tqdm
 
 from data_prep_eda.dataset import REPOSITORY
+from train_model import tflite
 from train_model.papermill_runs import write_json
+from train_model.preprocessing import SCENES, load_photograph
+
+if TYPE_CHECKING:  # the runner needs this file, but not Keras
+    import keras
 
 ORIGINAL_RESULTS = Path(__file__).parent / "original_results.csv"
 METRICS = "metrics.json"
+MODEL = "scene_mobilenet"
 
 
 def original_results(backbone: str, augmentation: str, run: str = "sweep") -> pd.DataFrame:
@@ -68,3 +79,76 @@ def shown_path(path: os.PathLike[str]) -> str:
     """A path as notebooks print it: from the repository, never from the machine's root."""
     path = Path(path)
     return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else path.name
+
+
+def progress_bar(label: str) -> Callable[[int, int], None]:
+    """A progress bar on standard error, for functions that report (done, all)."""
+    bar = tqdm(desc=label, leave=False, delay=1)
+
+    def update(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return update
+
+
+def interval(values: pd.Series) -> float:
+    """Half width of the 95 % t interval of a mean over repeats; 0 for a single run."""
+    if len(values) < 2:
+        return 0.0
+    return float(values.sem() * student_t.ppf(0.975, len(values) - 1))
+
+
+def classify(model: Path, photograph: str | os.PathLike[str]) -> dict[str, float]:
+    """Probability of each scene by a TFLite model, for one photograph.
+
+    Args:
+        model: a TFLite file written by notebook 08.
+        photograph: an image file.
+
+    Returns:
+        Scene to probability.
+    """
+    interpreter = tflite.load_interpreter(model)
+    size = int(interpreter.get_input_details()[0]["shape"][1])
+    (probabilities,) = [
+        value
+        for value in tflite.run(interpreter, load_photograph(photograph, size)).values()
+        if value.size == 3
+    ]
+    return dict(zip(SCENES, probabilities.astype(float).tolist(), strict=True))
+
+
+def save_model(model: keras.Model, folder: Path) -> list[Path]:
+    """Saves a model as `.keras` and, as the original study did, as `.h5`.
+
+    Args:
+        model: what to save.
+        folder: created if needed. A save that fails leaves the files of the save before.
+
+    Returns:
+        The two files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = []
+    for suffix in (".keras", ".h5"):
+        part = folder / f".part{suffix}"  # Keras chooses the format by the suffix
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # Keras calls .h5 legacy each time; readers of the study expect it
+            logging.disable(logging.WARNING)
+            try:
+                model.save(part)
+            finally:
+                logging.disable(logging.NOTSET)
+        saved.append(part.replace(folder / f"{MODEL}{suffix}"))
+    return saved
+
+
+def trained_model(folder: Path) -> Path:
+    """The model that a run trained, or else the committed one, so that notebooks 07 and 08 also open alone."""
+    mine = folder / "models" / f"{MODEL}.keras"
+    return mine if mine.is_file() else Path(__file__).parent / f"{MODEL}.keras"

@@ -9,10 +9,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import keras
 import numpy as np
+
+if TYPE_CHECKING:  # running a model needs neither Keras nor TensorFlow
+    import keras
 
 FORMATS = ("float32", "float16", "dynamic_range", "int8")
 
@@ -102,10 +104,13 @@ def convert(model: keras.Model, kind: str, representative: np.ndarray | None = N
         raise ValueError(
             "Expected representative photographs for int8, found none: pass training photographs."
         )
+    import keras
     import tensorflow as tf  # only the conversion needs TensorFlow itself
 
+    # A fixed batch of one lets the runtime plan its memory once.
+    photograph = keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32", name="photograph")
     with tempfile.TemporaryDirectory() as folder, _quiet_stderr():
-        model.export(folder, format="tf_saved_model", verbose=False, input_signature=_batch_of_one(model))
+        model.export(folder, format="tf_saved_model", verbose=False, input_signature=[photograph])
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if kind != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -118,11 +123,6 @@ def convert(model: keras.Model, kind: str, representative: np.ndarray | None = N
             converter.representative_dataset = lambda: ([p[None].astype("float32")] for p in representative)
             converter.inference_input_type = tf.uint8
         return converter.convert()
-
-
-def _batch_of_one(model: keras.Model) -> list[keras.InputSpec]:
-    """A fixed batch lets the runtime plan its memory once."""
-    return [keras.InputSpec(shape=(1, *model.input_shape[1:]), dtype="float32", name="photograph")]
 
 
 @contextlib.contextmanager

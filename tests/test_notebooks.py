@@ -1,0 +1,185 @@
+"""The notebooks run, in order, on the sample and on the real photographs; the committed ones keep the rules."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+from train_model import notebooks
+from train_model.notebooks import NOTEBOOKS, PLACEHOLDER, clean, problems
+from train_model.papermill_runs import check_parameters
+from train_model.run import assign
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ALL = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def test_there_are_eight_numbered_notebooks():
+    assert [path.name[:2] for path in ALL] == [f"{number:02d}" for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_committed_notebook_keeps_the_rules(notebook):
+    assert problems(notebook) == []
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_every_parameter_has_a_type_a_default_and_help(notebook):
+    parameters = papermill.inspect_notebook(notebook)
+    assert {"data_dir", "output_dir"} <= set(parameters)
+    for name, entry in parameters.items():
+        assert entry["inferred_type_name"] != "None" and entry["help"] and entry["default"], name
+    # Papermill silently drops a line it cannot read: what it saw must be all that is there.
+    (cell,) = [c for c in nbformat.read(notebook, 4).cells if "parameters" in c.metadata.get("tags", [])]
+    lines = [line for line in cell.source.splitlines() if line and not line.startswith("#")]
+    assert len(lines) == len(parameters)
+
+
+def execute(notebook: Path, build: Path, data_dir: Path | str) -> subprocess.CompletedProcess:
+    """Prepares a notebook with the tests' parameters and runs it under nbval, as a reader would."""
+    (build / "out").mkdir(parents=True, exist_ok=True)
+    wanted = yaml.safe_load((REPOSITORY / "tests" / "params.yml").read_text())
+    known = papermill.inspect_notebook(notebook)
+    parameters = {name: value for name, value in wanted.items() if name in known}
+    parameters |= {"data_dir": str(data_dir), "output_dir": str(build / "out")}
+    papermill.execute_notebook(
+        notebook,
+        build / notebook.name,
+        check_parameters(notebook, parameters),
+        prepare_only=True,
+        progress_bar=False,
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "--nbval-current-env",
+        "--nbval-cell-timeout",
+        "600",
+    ]
+    return subprocess.run(
+        [
+            *command,
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            str(build),
+            "-c",
+            os.devnull,
+            "-q",
+            str(build / notebook.name),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=build,
+    )
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Where the notebooks are executed; later ones find there what earlier ones left."""
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_notebook_runs_on_the_sample(notebook, build):
+    done = execute(notebook, build / "sample", REPOSITORY / "data_prep_eda" / "sample")
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_notebook_runs_on_the_real_photographs(notebook, build, real_photographs):
+    done = execute(notebook, build / "real", real_photographs)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+@pytest.mark.real_data
+def test_accuracy_on_the_real_photographs(build, real_photographs):
+    """With two epochs instead of ten: the ranges are wide enough for that, and too narrow for a broken model."""
+    metrics = json.loads((build / "real" / "out" / "metrics.json").read_text())
+    assert metrics["learning_rate.best_val_accuracy"] >= 0.98
+    assert metrics["learning_rate.test_accuracy"] >= 0.96
+    assert metrics["test.accuracy"] >= 0.96
+    assert metrics["tflite.litert_int8_agreement"] >= 0.98
+
+
+def test_cells_that_are_compared_would_notice_a_change(build, tmp_path):
+    """nbval passes a notebook without outputs: a changed output must fail."""
+    notebook = nbformat.read(build / "sample" / ALL[3].name, as_version=4)
+    (cell, *_) = [c for c in notebook.cells if "nbval-check-output" in c.metadata.get("tags", [])]
+    assert cell.outputs, "the committed notebook holds outputs to compare with"
+    cell.outputs[0]["text"] = "something else"
+    keep = notebook.cells.index(cell) + 1
+    notebook.cells = notebook.cells[:keep]
+    nbformat.write(notebook, tmp_path / "changed.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-c", os.devnull, "-q"]
+    done = subprocess.run([*command, "changed.ipynb"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "1 failed" in done.stdout
+
+
+def test_unknown_and_mistyped_parameters_are_errors():
+    with pytest.raises(ValueError, match="did you mean 'epochs'"):
+        assign(ALL, {"epoch": 3})
+    with pytest.raises(ValueError, match="takes int"):
+        assign(ALL, {"epochs": "three"})
+    assigned = assign(ALL, {"epochs": 3, "data_dir": "x"})
+    assert all(parameters["data_dir"] == "x" for parameters in assigned.values())
+    assert sum("epochs" in parameters for parameters in assigned.values()) >= 4
+
+
+def test_cleaning_removes_photographs_logs_and_papermill():
+    cell = nbformat.v4.new_code_cell(
+        "show()", metadata={"tags": ["photographs"], "papermill": {"duration": 1}}
+    )
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="}),
+        nbformat.v4.new_output("stream", name="stderr", text="W0000 a warning"),
+    ]
+    injected = nbformat.v4.new_code_cell("data_dir = '/home/me'", metadata={"tags": ["injected-parameters"]})
+    cleaned = clean(nbformat.v4.new_notebook(cells=[injected, cell], metadata={"papermill": {"x": 1}}))
+    assert [c.source for c in cleaned.cells] == ["show()"]
+    assert cleaned.cells[0].outputs == [
+        nbformat.v4.new_output("stream", name="stdout", text=f"{PLACEHOLDER}\n")
+    ]
+    assert "papermill" not in json.dumps(cleaned)
+
+
+def test_rules_are_noticed_when_broken(tmp_path):
+    notebook = nbformat.read(ALL[3], as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code[3].outputs = [nbformat.v4.new_output("stream", name="stderr", text="UserWarning: x")]
+    code[4].source = "import os"
+    code[5].outputs = [nbformat.v4.new_output("stream", name="stdout", text="/home/me/data")]
+    code[6].source = "plt.imshow(photographs[0])"
+    nbformat.write(notebook, tmp_path / "broken.ipynb")
+    found = "\n".join(problems(tmp_path / "broken.ipynb"))
+    for words in ("warnings or logs", "imports outside Setup", "path of the machine", "draws pictures"):
+        assert words in found
+
+
+def test_training_script_is_in_step_with_its_notebook():
+    assert notebooks.export() == notebooks.SCRIPT.read_text(), "run `make export`"
+
+
+def test_training_script_runs_by_itself(photographs, tmp_path):
+    command = [sys.executable, str(notebooks.SCRIPT)]
+    asked = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert "--learning-rate" in asked.stdout and "Generated from notebooks/06" in asked.stdout
+    wrong = subprocess.run([*command, "--data-dir", "nowhere"], capture_output=True, text=True, cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "Expected a folder of photographs" in wrong.stderr and "Traceback" not in wrong.stderr
+    flags = ["--data-dir", "photographs", "--learning-rate", "0.01", "--epochs", "1", "--output-dir", "out"]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "out" / "models" / "scene_mobilenet.keras").is_file()
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["final.learning_rate"] == 0.01

@@ -1,0 +1,58 @@
+"""The four TFLite forms, on both runtimes."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from train_model import tflite
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small network with the layers of the real one."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((32, 32, 3), name="photograph")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu6")(x)
+    x = keras.layers.DepthwiseConv2D(3, activation="relu6")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(pixels, keras.layers.Dense(3, activation="softmax", name="probabilities")(x))
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite_runtime"])
+@pytest.mark.parametrize("kind", tflite.FORMATS)
+def test_every_form_answers_as_keras_does(model, photographs, kind, runtime):
+    if runtime not in tflite.available_runtimes():
+        pytest.skip("tflite-runtime has no wheel for this Python")
+    content = tflite.convert(model, kind, representative=photographs)
+    interpreter = tflite.load_interpreter(content, runtime)
+    (entry,) = interpreter.get_input_details()
+    assert entry["shape"].tolist() == [1, 32, 32, 3]
+    assert entry["dtype"] == (np.uint8 if kind == "int8" else np.float32)
+    expected = model.predict(photographs, verbose=0)
+    answers = np.stack([tflite.run(interpreter, photograph).popitem()[1] for photograph in photographs])
+    assert answers.dtype == np.float32
+    assert np.abs(answers - expected).max() < (0.03 if kind == "int8" else 0.005)
+
+
+def test_files_get_smaller(model, photographs):
+    size = {
+        kind: len(tflite.convert(model, kind, representative=photographs)) for kind in ("float32", "float16")
+    }
+    assert size["float16"] < size["float32"]
+
+
+def test_mistakes_are_sentences(model):
+    with pytest.raises(ValueError, match="Expected one of float32"):
+        tflite.convert(model, "int4")
+    with pytest.raises(ValueError, match="representative photographs"):
+        tflite.convert(model, "int8")
+    with pytest.raises(ValueError, match="Expected the runtime"):
+        tflite.load_interpreter(b"", "onnx")
