@@ -1,0 +1,141 @@
+"""The service's code from the shell: `python -m containerize_deploy.classify`, and `test.py` that calls it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from PIL import Image
+
+from containerize_deploy import classify
+from containerize_deploy.lambda_function import lambda_handler
+from containerize_deploy.local_runtime import INVOCATIONS, running
+
+DEPLOY = Path(classify.__file__).parent
+SCHEMA = json.loads((DEPLOY / "answer.schema.json").read_text())
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Photographs, a folder of more, and what else lies about in people's folders."""
+    for name in ("b.jpg", "a.png", "C.JPG", "more/d.webp"):
+        path = tmp_path / "holiday" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(len(name))
+        Image.fromarray(random.integers(0, 255, (50, 60, 3), np.uint8)).save(path)
+    (tmp_path / "holiday" / "broken.jpg").write_bytes((tmp_path / "holiday" / "b.jpg").read_bytes()[:700])
+    (tmp_path / "holiday" / "notes.txt").write_text("sunny")
+    (tmp_path / "holiday" / "gone.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "holiday" / ".DS_Store").write_bytes(b"hidden")
+    return tmp_path / "holiday"
+
+
+def test_a_folder_as_json(folder, capsys):
+    assert classify.main(["--json", str(folder)]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    names = [answer.pop("file") for answer in answers]
+    assert names == [str(folder / name) for name in sorted(os.path.relpath(name, folder) for name in names)]
+    assert [Path(name).name for name in names] == [
+        "C.JPG", "a.png", "b.jpg", "broken.jpg", "gone.jpg", "d.webp", "notes.txt",
+    ]  # fmt: skip
+    codes = {
+        Path(name).name: answer["error"]["code"]
+        for name, answer in zip(names, answers, strict=True)
+        if "error" in answer
+    }
+    assert codes == {"broken.jpg": "undecodable", "gone.jpg": "not_found", "notes.txt": "not_an_image"}
+    one_of_many = {"$ref": "#/$defs/classifications/properties/answers", "$defs": SCHEMA["$defs"]}
+    Draft202012Validator(one_of_many).validate(answers)
+
+
+def test_the_shell_says_what_the_service_says(folder, capsys):
+    import base64
+
+    path = folder / "b.jpg"
+    classify.main(["--json", str(path)])
+    (answer,) = json.loads(capsys.readouterr().out)
+    service = lambda_handler({"image": base64.b64encode(path.read_bytes()).decode()}, None)
+    assert {**answer, "model": service["model"]} == {**service, "file": str(path)}
+
+
+def test_a_line_each_for_people(folder):
+    command = [
+        sys.executable,
+        "-m",
+        "containerize_deploy.classify",
+        "b.jpg",
+        "notes.txt",
+        "http://127.0.0.1/x.jpg",
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("b.jpg: ") and "%" in lines[0]
+    assert lines[1].startswith("notes.txt: Not an image")
+    assert lines[2] == "http://127.0.0.1/x.jpg: The address is not on the public internet."
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_without_photographs_there_is_nothing_to_say(tmp_path, capsys):
+    assert classify.main(["--json", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_missing_model_is_a_sentence(tmp_path, monkeypatch, capsys):
+    from containerize_deploy import scene_model
+
+    monkeypatch.setattr(classify, "SceneModel", lambda: scene_model.SceneModel(tmp_path / "model.tflite"))
+    assert classify.main(["photo.jpg"]) == 2
+    assert capsys.readouterr().err.startswith("Expected the sidecar model.json")
+
+
+@pytest.fixture
+def service():
+    """The function at an address, as the container's emulator or a Function URL would have it."""
+    with running() as (api, _):
+
+        class Emulator(BaseHTTPRequestHandler):
+            def do_POST(self):
+                event = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path != INVOCATIONS:  # a Function URL wraps the body up
+                    http = {"method": "POST", "path": self.path}
+                    answer = api.invoke(
+                        {"version": "2.0", "requestContext": {"http": http}, "body": event.decode()}
+                    )
+                    status, body = answer["statusCode"], answer["body"].encode()
+                else:
+                    status, body = 200, api.invoke_raw(event)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Emulator)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        server.server_close()
+
+
+def test_test_py_calls_the_container_and_function_urls(service, folder):
+    for address in (service + INVOCATIONS, service + "/"):
+        command = [sys.executable, DEPLOY / "test.py", "--at", address]
+        good = subprocess.run([*command, folder / "b.jpg"], capture_output=True, text=True)
+        assert good.returncode == 0 and "%" in good.stdout
+        bad = subprocess.run([*command, "http://10.0.0.1/photo.jpg"], capture_output=True, text=True)
+        assert bad.returncode == 1 and "not_allowed" in bad.stdout
+
+
+def test_test_py_says_when_nobody_answers(folder):
+    command = [sys.executable, DEPLOY / "test.py", "--at", "http://127.0.0.1:1/", folder / "b.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no answer from http://127.0.0.1:1/" in done.stderr and "Traceback" not in done.stderr
