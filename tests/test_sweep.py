@@ -2,6 +2,7 @@
 
 import csv
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -290,37 +291,28 @@ def test_results_go_to_a_bucket_and_are_found_there_again(study, tmp_path, bucke
 # --- On a Dask cluster ------------------------------------------------------------------------------------
 
 
+# As train_model/saturn_cloud.md says it. No nanny: a killed worker stays dead, and its point must move.
+SCHEDULER = "dask scheduler --host 127.0.0.1 --port {port}"
+WORKER = "dask worker tcp://127.0.0.1:{port} --nthreads {threads} --no-nanny"
+
+
 @pytest.fixture
 def cluster(tmp_path):
-    """A real scheduler; call it to start workers. Returns its address and the workers' processes."""
+    """A real scheduler: its address, and a function that starts workers."""
     pytest.importorskip("distributed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     processes = []
 
-    def start(*arguments: str) -> subprocess.Popen:
-        dask = [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]]
+    def start(command: str) -> subprocess.Popen:
         with (tmp_path / f"dask-{len(processes)}.log").open("w") as log:
-            processes.append(subprocess.Popen(dask, cwd=tmp_path, stdout=log, stderr=log))
+            command = f"{Path(sys.executable).parent}/{command} --no-dashboard"
+            processes.append(subprocess.Popen(command.split(), cwd=tmp_path, stdout=log, stderr=log))
         return processes[-1]
 
-    start(
-        "dask_scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--no-dashboard",
-        "--scheduler-file",
-        "cluster.json",
-    )
-    wait_for((tmp_path / "cluster.json").exists, "the scheduler to start")
-    time.sleep(0.1)  # the file is there before its content
-    address = json.loads((tmp_path / "cluster.json").read_text())["address"]
-
-    def worker(threads: int = 1) -> subprocess.Popen:
-        # No nanny: a killed worker stays dead, so its point must move to the other one.
-        return start("dask_worker", address, "--nthreads", str(threads), "--no-nanny", "--no-dashboard")
-
-    yield address, worker
+    start(SCHEDULER.format(port=port))
+    yield f"tcp://127.0.0.1:{port}", lambda threads=1: start(WORKER.format(port=port, threads=threads))
     for process in processes:
         process.kill()
         process.wait()
@@ -353,7 +345,7 @@ def test_dask_workers_with_several_threads_are_refused(study, tmp_path, cluster,
     start_worker(threads=2)
     from distributed import Client
 
-    with Client(address) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(1, timeout=60)
     code, printed = run_sweep("--grid", study(""), "--out", tmp_path / "runs", "--dask", address)
     assert code == 2
