@@ -28,7 +28,9 @@ SAME_PICTURE = 0.50  # phase correlation that needs no second witness
 SAME_PICTURE_WITH_HASH = 0.40  # phase correlation that counts when the perceptual hashes are near as well
 NEAR_HASH = 10  # bits of 64 in which two perceptual hashes may differ
 CANDIDATE = 0.45  # correlation at the coarse size that earns a second look at the fine one
-SERIES_GAP = 1  # frames of one source whose numbers differ by no more than this are one series
+SERIES_GAP = (
+    3  # frames of one source whose numbers differ by no more than this are one series (see notebook 02)
+)
 
 
 def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
