@@ -74,13 +74,12 @@ class _CheckedTarInfo(tarfile.TarInfo):
         return info
 
 
-def tar_members(stream: IO[bytes], mode: str, start: int = 0) -> Iterator[Member]:
+def tar_members(stream: IO[bytes], mode: str) -> Iterator[Member]:
     """Members of a tar archive, one after the other, in constant memory.
 
     Args:
         stream: the archive, at a member's header.
-        mode: mode of `tarfile.open`: `r|` for a plain stream, `r|*` for a compressed one, `r:` for a file.
-        start: position of the stream in the archive.
+        mode: mode of `tarfile.open`: `r:` for a plain tar, `r|*` for a compressed one.
 
     Yields:
         One member after the other. Read it before asking for the next.
@@ -98,7 +97,7 @@ def tar_members(stream: IO[bytes], mode: str, start: int = 0) -> Iterator[Member
             if not info.isreg() or info.issparse():
                 oddity = "a link, device or folder in the archive, not a file"
             read = functools.partial(_read_member, archive, info)
-            yield Member(info.name, info.size, oddity, read, start + archive.offset)
+            yield Member(info.name, info.size, oddity, read, archive.offset)
 
 
 def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:

@@ -39,7 +39,7 @@ from data_prep_eda.sources import (
     tar_members,
     zip_members,
 )
-from data_prep_eda.webfile import WebFile
+from data_prep_eda.webfile import ForwardFile, WebFile
 from data_prep_eda.zips import write_zip, zip_matches
 from train_model.preprocessing import SCENES, PhotographError, load_photograph
 
@@ -282,12 +282,11 @@ def _from_web(url: str, collection: Collection, retries: int, timeout: float, pa
                 return
             collection.rejected |= note.get("rejected", {})
             start = note.get("offset", 0)
-            head = b"" if start else _head(file)
-            plain = bool(start) or is_tar_header(head)
-            stream = _Rejoined(head, file)
+            stream = ForwardFile(file)
+            plain = bool(start) or _is_plain_tar(stream, url)
             end, finished = start, False
             try:
-                with contextlib.closing(tar_members(stream, "r|" if plain else "r|*", start)) as members:
+                with contextlib.closing(tar_members(stream, "r:" if plain else "r|*")) as members:
                     for member in _gather(members, collection, file.length if plain else None, start):
                         end = member.end
                         if plain and position.due:
@@ -355,30 +354,15 @@ def _exhaust(steps: Iterator) -> None:
         pass
 
 
-def _head(file: WebFile) -> bytes:
-    """The first block of a web file; raises for what is evidently no archive."""
-    head = b""
-    while len(head) < tarfile.BLOCKSIZE and (data := file.read(tarfile.BLOCKSIZE - len(head))):
-        head += data
+def _is_plain_tar(stream: ForwardFile, url: str) -> bool:
+    """Whether an uncompressed tar begins here; raises for what is evidently no archive."""
+    head = stream.peek(tarfile.BLOCKSIZE)
     if head.lstrip()[:1] == b"<":
         raise AcquisitionError(
-            f"Expected a tar archive at {file.url}, the server sent a web page. Open the address in a browser "
+            f"Expected a tar archive at {url}, the server sent a web page. Open the address in a browser "
             f"to see what it says, or name a copy at hand: --source sun09.tar."
         )
-    return head
-
-
-class _Rejoined:
-    """A stream with bytes put back in front."""
-
-    def __init__(self, head: bytes, stream: WebFile) -> None:
-        self._head, self._stream = head, stream
-
-    def read(self, size: int) -> bytes:
-        if self._head:
-            data, self._head = self._head[:size], self._head[size:]
-            return data
-        return self._stream.read(size)
+    return is_tar_header(head)
 
 
 def _write_lists(collection: Collection) -> None:

@@ -51,17 +51,17 @@ class WebFile:
             except (OSError, http.client.HTTPException) as error:
                 self._lost(error)
 
-    def read(self, size: int) -> bytes:
-        """Reads up to `size` bytes; none at the end of the file."""
+    def readinto(self, buffer: memoryview) -> int:
+        """Reads into a buffer; returns the number of bytes, 0 at the end of the file."""
         while True:
             try:
                 if self._response is None:
                     self._connect()
-                data = self._response.read(size)
-                if data or self.length is None or self.position >= self.length:
-                    self.position += len(data)
-                    self._failures = 0 if data else self._failures
-                    return data
+                n = self._response.readinto(buffer)
+                if n or self.length is None or self.position >= self.length:
+                    self.position += n
+                    self._failures = 0 if n else self._failures
+                    return n
                 raise ConnectionError("the connection ended early")
             except (OSError, http.client.HTTPException) as error:
                 self._lost(error)
@@ -144,3 +144,60 @@ class WebFile:
         wait = min(self._pause * 2 ** (self._failures - 1), 60)
         self._say(f"Connection lost at {self.position / 1e6:,.0f} MB ({reason}); again in {wait:.0f} s.")
         time.sleep(wait)
+
+
+class ForwardFile:
+    """A web file as `tarfile` takes it: buffered, and seekable forward, which reads on and forgets.
+
+    `tarfile` can read a stream that doesn't seek, but copies every byte several times on the way.
+
+    Args:
+        file: the open web file.
+    """
+
+    def __init__(self, file: WebFile) -> None:
+        self._file = file
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._start = self._end = 0  # the part of the buffer that holds unread bytes
+
+    def tell(self) -> int:
+        return self._file.position - (self._end - self._start)
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, fewer only at the end of the file, without taking them; at most `CHUNK`."""
+        if self._end - self._start < size:
+            rest = bytes(self._buffer[self._start : self._end])
+            self._buffer[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)
+            while self._end < size and (n := self._file.readinto(self._buffer[self._end :])):
+                self._end += n
+        return bytes(self._buffer[self._start : min(self._end, self._start + size)])
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes; fewer only at the end of the file."""
+        parts = []
+        while size > 0 and (self._start < self._end or self._fill()):
+            taken = self._buffer[self._start : min(self._end, self._start + size)]
+            parts.append(bytes(taken))
+            self._start += len(taken)
+            size -= len(taken)
+        return b"".join(parts)
+
+    def seek(self, position: int) -> None:
+        """Passes over everything up to a position, or up to the end of the file.
+
+        Raises:
+            ValueError: the position lies behind.
+        """
+        distance = position - self.tell()
+        if distance < 0:
+            raise ValueError("a web file can only be read forward")
+        while distance > 0 and (self._start < self._end or self._fill()):
+            step = min(distance, self._end - self._start)
+            self._start += step
+            distance -= step
+
+    def _fill(self) -> bool:
+        """Refills the empty buffer; returns whether there was anything left."""
+        self._start, self._end = 0, self._file.readinto(self._buffer)
+        return self._end > 0
