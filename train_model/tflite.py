@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import multiprocessing
 import os
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -80,6 +83,63 @@ def run(interpreter: Runtime, photograph: np.ndarray) -> dict[str, np.ndarray]:
     interpreter.set_tensor(entry["index"], photograph[None].astype(entry["dtype"], copy=False))
     interpreter.invoke()
     return {d["name"]: interpreter.get_tensor(d["index"])[0] for d in interpreter.get_output_details()}
+
+
+class RuntimeProcess:
+    """A runtime in a process of its own.
+
+    Once TensorFlow is loaded, tflite-runtime 2.14 fails in the same process (`vector::reserve`: both bring the
+    same C++ symbols). Apart they work, and both runtimes are then measured under the same conditions.
+
+    Args:
+        runtime: see `load_interpreter`.
+
+    Use it in a `with` statement, or call `close`: the process ends with it.
+    """
+
+    def __init__(self, runtime: str) -> None:
+        self.runtime = runtime
+        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+    def __enter__(self) -> RuntimeProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._pool.shutdown()
+
+    def load(self, name: str, model: bytes | Path, threads: int = 1) -> None:
+        """Loads a model under a name; raises `ValueError` where the runtime cannot execute it."""
+        self._pool.submit(_load, name, model, self.runtime, threads).result()
+
+    def run(self, name: str, photographs: np.ndarray) -> dict[str, np.ndarray]:
+        """Output name to values `[n, ...]` for `[n, h, w, 3]` photographs."""
+        return self._pool.submit(_run_all, name, photographs).result()
+
+    def milliseconds(self, name: str, photograph: np.ndarray) -> float:
+        """Time of one inference, measured in the process."""
+        return self._pool.submit(_milliseconds, name, photograph).result()
+
+
+_loaded: dict[str, Runtime] = {}  # in the process of a RuntimeProcess
+
+
+def _load(name: str, model: bytes | Path, runtime: str, threads: int) -> None:
+    _loaded[name] = load_interpreter(model, runtime, threads)
+
+
+def _run_all(name: str, photographs: np.ndarray) -> dict[str, np.ndarray]:
+    answers = [run(_loaded[name], photograph) for photograph in photographs]
+    return {output: np.stack([answer[output] for answer in answers]) for output in answers[0]}
+
+
+def _milliseconds(name: str, photograph: np.ndarray) -> float:
+    started = time.perf_counter()
+    run(_loaded[name], photograph)
+    return 1000 * (time.perf_counter() - started)
 
 
 def convert(model: keras.Model, kind: str, representative: np.ndarray | None = None) -> bytes:
