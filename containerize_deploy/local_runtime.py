@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9000, help="of 127.0.0.1; 0 takes a free one")
     options = parser.parse_args()
 
-    with running(log=None) as (api, _):
+    with running(log=sys.stderr) as (api, _):
 
         class Emulator(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
