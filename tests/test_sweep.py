@@ -1,7 +1,9 @@
 """Sweeps as a user runs them: from the command line, with a tiny notebook in place of a training."""
 
 import csv
+import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from rich.console import Console
 
 from train_model import sweep
 from train_model.sweep_engines import is_done
@@ -350,3 +353,22 @@ def test_dask_workers_with_several_threads_are_refused(study, tmp_path, cluster,
     code, printed = run_sweep("--grid", study(""), "--out", tmp_path / "runs", "--dask", address)
     assert code == 2
     assert f"Start them with: dask worker {address} --nthreads 1" in printed
+
+
+# --- On a terminal ----------------------------------------------------------------------------------------
+
+
+def test_the_live_table_shows_what_runs_and_what_failed(study, tmp_path):
+    grid = read_grid(study("grid: {seed: [0, 1, 2, 3]}"))
+    open_store(str(tmp_path / "runs")).write_status("seed=2", {"status": "running", "cells": [3, 12]})
+    done = {
+        "seed=0": {"status": "complete", "seconds": 5.0},
+        "seed=1": {"status": "failed", "seconds": 7.2, "failed_cell": 4, "error": "KeyError: '[/sea]'"},
+    }
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(sweep.Board(grid, str(tmp_path / "runs"), done, console))
+    printed = console.export_text()
+    assert re.search(r"seed=1 .* failed .* 4 .* 7 .* KeyError: '\[/sea\]'", printed)
+    assert re.search(r"seed=2 .* running .* 3/12", printed)
+    assert "1 complete · 1 running · 1 failed · 1 waiting" in printed
+    assert "seed=0" not in printed

@@ -27,6 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from train_model.papermill_runs import COMPLETE, FAILED, write_json
 from train_model.sweep_engines import (
@@ -67,19 +68,15 @@ class Board:
             caption=" · ".join(f"{n} {state}" for state, n in counts.items() if n) + f" · {seconds:.0f} s",
         )
         for column in ("point", "status", "cell", "seconds", "error"):
-            table.add_column(column, justify="right" if column in ("cell", "seconds") else "left")
+            right = column in ("cell", "seconds")
+            table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right)
         for point in self.grid.points:
             status = self.statuses.get(point.name, {})
             if status.get("status") in (RUNNING, FAILED):
                 cells = "/".join(map(str, status.get("cells", ()))) or str(status.get("failed_cell") or "")
-                took = status.get("seconds")
-                table.add_row(
-                    point.name,
-                    status["status"],
-                    cells,
-                    f"{took:.0f}" if took else "",
-                    status.get("error", ""),
-                )
+                took = f"{status['seconds']:.0f}" if status.get("seconds") else ""
+                row = (point.name, status["status"], cells, took, status.get("error", ""))
+                table.add_row(*map(Text, row))  # as text: Rich would read [brackets] in an error as markup
         return table
 
     def _state(self, name: str) -> str:
