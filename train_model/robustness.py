@@ -104,7 +104,7 @@ def _rotation(image, strength, rng):
 
 
 def _occlusion(image, strength, rng):
-    edge = int(round(image.width * np.sqrt(strength / 100)))
+    edge = round(image.width * np.sqrt(strength / 100))
     left, top = rng.integers(0, image.width - edge + 1, 2)
     pixels = np.array(image)
     pixels[top : top + edge, left : left + edge] = 127
@@ -184,7 +184,9 @@ def robustness_table(
     order = {name: number for number, name in enumerate(corruptions)}
     table = pd.DataFrame(rows)
     return table.sort_values(
-        ["corruption", "level"], key=lambda c: c.map(order) if c.name == "corruption" else c, ignore_index=True
+        ["corruption", "level"],
+        key=lambda c: c.map(order) if c.name == "corruption" else c,
+        ignore_index=True,
     )
 
 
