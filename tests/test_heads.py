@@ -70,12 +70,12 @@ def test_head_on_features_equals_the_full_model_with_a_frozen_backbone(photograp
     full = build_classifier(mobilenet)
     kernel = keras.initializers.GlorotUniform(4)((mobilenet.features, 3))
     full.get_layer("logits").set_weights([np.asarray(kernel), np.zeros(3, np.float32)])
-    full.compile(keras.optimizers.Adam(0.001), loss="sparse_categorical_crossentropy")
+    full.compile(keras.optimizers.Adam(0.001), loss={"probabilities": "sparse_categorical_crossentropy"})
     assert len(full.trainable_variables) == 2, "the backbone is frozen"
     rng = np.random.default_rng(4)
     for _ in range(2):
         order = rng.permutation(36)
-        full.fit(pixels[order].astype("float32"), labels[order], batch_size=12, shuffle=False, verbose=0)
+        full.fit(pixels[order].astype("float32"), {"probabilities": labels[order]}, batch_size=12, shuffle=False, verbose=0)
 
     assert np.allclose(predict(shortcut, pixels), predict(full, pixels), atol=2e-3)
     assert np.array_equal(predict(shortcut, pixels).argmax(axis=1), predict(full, pixels).argmax(axis=1))

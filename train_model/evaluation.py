@@ -77,12 +77,11 @@ def predict(model: keras.Model, photographs: np.ndarray, batch_size: int = 32) -
     """Probabilities of a Keras model.
 
     Args:
-        model: takes `[n, size, size, 3]` pixels of levels 0 to 255; has an output `probabilities`, or only one.
+        model: takes `[n, size, size, 3]` pixels of levels 0 to 255 and has an output `probabilities`.
         photographs: `uint8 [n, size, size, 3]`.
         batch_size: photographs at a time.
 
     Returns:
         `float32 [n, 3]`.
     """
-    outputs = model.predict(photographs, batch_size=batch_size, verbose=0)
-    return outputs["probabilities"] if isinstance(outputs, dict) else outputs
+    return model.predict(photographs, batch_size=batch_size, verbose=0)["probabilities"]

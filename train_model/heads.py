@@ -180,8 +180,8 @@ def assemble(backbone: Backbone, kernel: np.ndarray, bias: np.ndarray, weights: 
         weights: see `train_model.backbones.find_weights`.
 
     Returns:
-        Keras model from `[n, size, size, 3]` RGB with levels 0 to 255 to probabilities `[n, 3]` in the order of
-        `SCENES`. Only the dense layer is trainable.
+        Keras model from `[n, size, size, 3]` RGB with levels 0 to 255 to a dictionary with `probabilities`
+        `[n, 3]` in the order of `SCENES`. Only the dense layer is trainable.
     """
     model = build_classifier(backbone, weights)
     model.get_layer("logits").set_weights([kernel, bias])
@@ -196,4 +196,4 @@ def build_classifier(backbone: Backbone, weights: str = "auto") -> keras.Model:
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(maps)
     logits = keras.layers.Dense(len(SCENES), name="logits")(pooled)
     probabilities = keras.layers.Softmax(name="probabilities")(logits)
-    return keras.Model(pixels, probabilities, name=f"scene_{backbone.name}")
+    return keras.Model(pixels, {"probabilities": probabilities}, name=f"scene_{backbone.name}")

@@ -113,11 +113,7 @@ def classify(model: Path, photograph: str | os.PathLike[str]) -> dict[str, float
     """
     interpreter = tflite.load_interpreter(model)
     size = int(interpreter.get_input_details()[0]["shape"][1])
-    (probabilities,) = [
-        value
-        for value in tflite.run(interpreter, load_photograph(photograph, size)).values()
-        if value.size == 3
-    ]
+    probabilities = tflite.run(interpreter, load_photograph(photograph, size))["probabilities"]
     return dict(zip(SCENES, probabilities.astype(float).tolist(), strict=True))
 
 

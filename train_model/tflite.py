@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -27,10 +27,8 @@ class Runtime(Protocol):
 
     def allocate_tensors(self) -> None: ...
     def get_input_details(self) -> list[dict]: ...
-    def get_output_details(self) -> list[dict]: ...
-    def set_tensor(self, index: int, value: np.ndarray) -> None: ...
-    def invoke(self) -> None: ...
-    def get_tensor(self, index: int) -> np.ndarray: ...
+    def get_signature_list(self) -> dict[str, dict[str, list[str]]]: ...
+    def get_signature_runner(self, name: str | None = None) -> Callable[..., dict[str, np.ndarray]]: ...
 
 
 def available_runtimes() -> list[str]:
@@ -80,9 +78,11 @@ def run(interpreter: Runtime, photograph: np.ndarray) -> dict[str, np.ndarray]:
         Name of each output to its value, without the batch axis.
     """
     (entry,) = interpreter.get_input_details()
-    interpreter.set_tensor(entry["index"], photograph[None].astype(entry["dtype"], copy=False))
-    interpreter.invoke()
-    return {d["name"]: interpreter.get_tensor(d["index"])[0] for d in interpreter.get_output_details()}
+    ((name, signature),) = interpreter.get_signature_list().items()
+    (argument,) = signature["inputs"]
+    photograph = photograph[None].astype(entry["dtype"], copy=False)
+    outputs = interpreter.get_signature_runner(name)(**{argument: photograph})
+    return {output: value[0] for output, value in outputs.items()}
 
 
 class RuntimeProcess:
