@@ -352,7 +352,7 @@ def test_big_jpegs_are_decoded_small_and_get_the_same_answer(sample_photographs,
         answer = ask({"image": base64_of(stream.getvalue())})
         assert answer["label"] == expected.label
         for scene in SCENES:
-            assert answer["probabilities"][scene] == pytest.approx(expected.probabilities[scene], abs=0.03)
+            assert answer["probabilities"][scene] == pytest.approx(expected.probabilities[scene], abs=0.05)
 
 
 # The model's files
