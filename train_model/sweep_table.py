@@ -43,11 +43,10 @@ def tidy_table(grid: Grid, store: Store) -> pd.DataFrame:
             name: str(value) if isinstance(value, list) else value for name, value in point.parameters.items()
         }
         for name, value in (store.read(point.name, METRICS) or {}).items():
-            if not isinstance(value, dict | list):
-                if name not in row:
-                    row[name] = value
-                elif row[name] != value:
-                    row[f"metric_{name}"] = value
+            # Notebooks repeat parameters among their metrics, some as `section.name`.
+            echo = name.split(".")[-1] in point.parameters and point.parameters[name.split(".")[-1]] == value
+            if not echo and not isinstance(value, dict | list):
+                row[f"metric_{name}" if name in row else name] = value
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -90,9 +89,9 @@ def plot_points(grid: Grid, table: pd.DataFrame, file: Path) -> bool:
         height=4,
         aspect=1.2,
     )
-    if numeric and levels.min() > 0 and levels.max() / levels.min() >= 30:
+    if numeric and levels.min() > 0 and levels.max() / levels.min() >= 10:
         figure.set(xscale="log")
-    words = {name: name.replace("_", " ") for name in axes.values()}
+    words = {name: name.split(".")[-1].replace("_", " ") for name in axes.values()}
     figure.set_axis_labels(words[axes["x"]], words[axes["y"]])
     figure.figure.savefig(file, dpi=120, bbox_inches="tight")
     plt.close(figure.figure)

@@ -1,0 +1,540 @@
+"""Measures what this project's way of sweeping buys: `make benchmark`.
+
+Four measurements, each in its own function: the original study's recipe beside this project's, cost against the
+number of photographs, cost against the number of heads, and what papermill adds to a run. Where Keras sees a
+GPU, its augmented photographs per second are a fifth. Prints a table and writes JSON; `--publish` also replaces
+the copy in the repository, from which the README takes its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import nbformat
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from data_prep_eda.dataset import Dataset, load_dataset
+from train_model.augmentation import AUGMENTATIONS
+from train_model.backbones import BACKBONES, load_backbone
+from train_model.evaluation import scene_indices
+from train_model.features import View, _compute_litert, _litert_file, extract_features
+from train_model.heads import train_heads
+from train_model.papermill_runs import run_notebook, write_json
+from train_model.preprocessing import SCENES
+from train_model.sweep import sweep
+from train_model.sweep_engines import run_locally
+from train_model.sweep_grid import read_grid
+
+PUBLISHED = Path(__file__).parent / "benchmark_results.json"
+MOBILENET = BACKBONES["mobilenet"]
+BATCH = 32
+RATES = {"none": (0.0001, 0.001, 0.01, 0.1), "as_run": (0.001, 0.01, 0.1)}  # the study's sweeps
+ENOUGH = 1000  # photographs that a measurement is made on; the sample is repeated until there are as many
+
+Progress = Callable[[str], None]
+
+
+def median(values: Sequence[float]) -> float:
+    return round(statistics.median(values), 4)
+
+
+# --- The photographs ---------------------------------------------------------------------------------------
+
+
+def repeated(photographs: pd.DataFrame, times: int, folder: Path) -> pd.DataFrame:
+    """Copies of photographs under new names, each a file of its own to the feature cache.
+
+    Args:
+        photographs: rows of a `Dataset`.
+        times: copies of each.
+        folder: where the copies go.
+
+    Returns:
+        The rows `times` over, with the copies' paths.
+    """
+    rows = []
+    for copy in range(times):
+        for row in photographs.to_dict("records"):
+            path = folder / f"{copy}-{row['scene']}-{row['name']}"
+            # Decoders stop at the end of the image; what follows makes the bytes differ, and so the cache's key.
+            path.write_bytes(Path(row["path"]).read_bytes() + copy.to_bytes(4, "big"))
+            rows.append(row | {"path": str(path)})
+    return pd.DataFrame(rows)
+
+
+# --- 1. The original recipe and this project's --------------------------------------------------------------
+
+
+def original_sweep(
+    train: pd.DataFrame, validation: pd.DataFrame, augmentation: str, rate: float, epochs: int
+) -> dict:
+    """One training as the study wrote it: images through the whole network in every epoch.
+
+    Returns:
+        `epoch_seconds` and `val_accuracy`, one an epoch.
+    """
+    import tensorflow  # the recipe's image generator has no public name in Keras 3
+
+    preprocess = keras.applications.mobilenet.preprocess_input
+    changes = {
+        "none": {},
+        "as_run": {
+            "vertical_flip": True,
+            "width_shift_range": 10,
+            "height_shift_range": 10,
+            "zoom_range": 0.1,
+            "rotation_range": 30,
+        },
+    }
+    generator = tensorflow.keras.preprocessing.image.ImageDataGenerator
+    flow = {
+        "x_col": "path",
+        "y_col": "scene",
+        "classes": list(SCENES),
+        "target_size": (224, 224),
+        "batch_size": BATCH,
+        "seed": 1,
+    }
+    images = generator(preprocessing_function=preprocess, **changes[augmentation])
+    train_images = images.flow_from_dataframe(train, shuffle=True, **flow)
+    validation_images = generator(preprocessing_function=preprocess).flow_from_dataframe(
+        validation, shuffle=False, **flow
+    )
+
+    inputs = keras.Input((224, 224, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(load_backbone(MOBILENET)(inputs, training=False))
+    model = keras.Model(inputs, keras.layers.Dense(len(SCENES))(pooled))
+    model.compile(
+        keras.optimizers.Adam(rate),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    clock = _EpochClock()
+    history = model.fit(
+        train_images, epochs=epochs, validation_data=validation_images, verbose=0, callbacks=[clock]
+    ).history
+    return {"epoch_seconds": clock.seconds, "val_accuracy": history["val_accuracy"]}
+
+
+class _EpochClock(keras.callbacks.Callback):
+    """Seconds of each epoch with its validation; the first also has the graph's tracing."""
+
+    def on_train_begin(self, logs=None):
+        self.seconds: list[float] = []
+        self.last = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.last = now
+
+
+def project_sweep(
+    train: pd.DataFrame, validation: pd.DataFrame, augmentation: str, rates: Sequence[float], epochs: int
+) -> dict:
+    """The same trainings by this project, from an empty cache.
+
+    Returns:
+        `seconds` of all rates together, and `val_accuracy`: rate to one value an epoch.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        began = time.perf_counter()
+
+        def view(epoch: int) -> np.ndarray:
+            return extract_features(
+                train["path"], MOBILENET, view=View(AUGMENTATIONS[augmentation], 0, epoch), cache=cache
+            )
+
+        heads = train_heads(
+            extract_features(train["path"], MOBILENET, cache=cache) if augmentation == "none" else view,
+            scene_indices(train["scene"]),
+            extract_features(validation["path"], MOBILENET, cache=cache),
+            scene_indices(validation["scene"]),
+            rates,
+            epochs=epochs,
+            batch_size=BATCH,
+        )
+        seconds = time.perf_counter() - began
+    curves = {rate: rows["val_accuracy"].tolist() for rate, rows in heads.history.groupby("learning_rate")}
+    return {"seconds": seconds, "val_accuracy": curves}
+
+
+def network_rate() -> float:
+    """Photographs a second that LiteRT's MobileNet alone does on all cores, with nothing to read or decode."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = _litert_file(MOBILENET, "auto", Path(folder))
+        photograph = np.zeros((224, 224, 3), np.uint8)
+        rates = []
+        for _ in range(3):
+            began = time.perf_counter()
+            count = sum(1 for _ in _compute_litert(file, lambda row: photograph, list(range(300))))
+            rates.append(count / (time.perf_counter() - began))
+    return statistics.median(rates)
+
+
+def measure_recipe(
+    dataset: Dataset, augmentation: str, epochs: int, original_epochs: int, say: Progress
+) -> dict:
+    """The study's sweep of learning rates, by its own recipe and by this project's, turn by turn.
+
+    The original trains `original_epochs` of the epochs at each rate; the others are counted as its median epoch.
+    This project runs its whole sweep after each of the original's rates, so that both meet the same weather.
+    """
+    train, validation = dataset.split("train"), dataset.split("validation")
+    rates = RATES[augmentation]
+    original, project = {}, []
+    for rate in rates:
+        say(f"augmentation {augmentation}, rate {rate:g}: the original's recipe, {original_epochs} epochs")
+        original[rate] = original_sweep(train, validation, augmentation, rate, original_epochs)
+        say(f"augmentation {augmentation}: this project's, {len(rates)} rates × {epochs} epochs")
+        project.append(project_sweep(train, validation, augmentation, rates, epochs))
+    measured = [seconds for one in original.values() for seconds in one["epoch_seconds"]]
+    later = [seconds for one in original.values() for seconds in one["epoch_seconds"][1:]] or measured
+    original_seconds = sum(measured) + len(rates) * (epochs - original_epochs) * statistics.median(later)
+    project_seconds = statistics.median(one["seconds"] for one in project)
+    passes = epochs if augmentation != "none" else 1
+    floor = (passes * len(train) + len(validation)) / network_rate()
+    good = [rate for rate in rates if rate >= 0.001]  # 0.0001 is still climbing when it stops
+    return {
+        "train": len(train),
+        "validation": len(validation),
+        "rates": list(rates),
+        "epochs": epochs,
+        "original_epochs_measured": original_epochs * len(rates),
+        "original_epoch_seconds": median(later),
+        "original_seconds": round(original_seconds, 2),
+        "project_runs": len(project),
+        "project_seconds": round(project_seconds, 2),
+        "project_seconds_range": [round(f(one["seconds"] for one in project), 2) for f in (min, max)],
+        "ratio": round(original_seconds / project_seconds, 1),
+        "original_best_val_accuracy": round(
+            np.mean([max(original[rate]["val_accuracy"]) for rate in good]), 4
+        ),
+        "project_best_val_accuracy": round(
+            np.mean([max(project[0]["val_accuracy"][rate]) for rate in good]), 4
+        ),
+        "floor_seconds": round(floor, 2),
+        "share_of_floor": round(floor / project_seconds, 2),
+    }
+
+
+# --- 2. Cost against the number of photographs --------------------------------------------------------------
+
+
+def _extract_alone(paths: list[str], cache: str, answer: Any) -> None:
+    """In a process of its own: seconds and peak memory of extracting features."""
+    before = _peak_megabytes()
+    began = time.perf_counter()
+    extract_features(paths, MOBILENET, cache=Path(cache))
+    answer.put((time.perf_counter() - began, before, _peak_megabytes()))
+
+
+def _peak_megabytes() -> float:
+    """Peak resident memory of this process; NaN where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return float("nan")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def measure_size(photographs: pd.DataFrame, repeats: int, say: Progress) -> list[dict]:
+    """Time and memory of 1, 2, 4 and 8 times the photographs, each in a fresh process with an empty cache."""
+    context = multiprocessing.get_context("spawn")
+    results: dict[int, list[tuple[float, float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        copies = repeated(photographs, 8, Path(folder))["path"].tolist()
+        for repeat in range(repeats):
+            for times in (1, 2, 4, 8):
+                say(f"{times} × {len(photographs)} photographs, repeat {repeat + 1}")
+                with tempfile.TemporaryDirectory() as cache:
+                    _litert_file(MOBILENET, "auto", Path(cache))  # the same few seconds at every size
+                    answer = context.Queue()
+                    paths = copies[: times * len(photographs)]
+                    process = context.Process(target=_extract_alone, args=(paths, cache, answer))
+                    process.start()
+                    results.setdefault(times, []).append(answer.get(timeout=1800))
+                    process.join()
+    rows = []
+    for times, measured in results.items():
+        seconds, before, peak = (statistics.median(column) for column in zip(*measured, strict=True))
+        count = times * len(photographs)
+        rows.append(
+            {
+                "photographs": count,
+                "seconds": round(seconds, 2),
+                "milliseconds_each": round(1000 * seconds / count, 2),
+                "megabytes_before": round(before),
+                "megabytes_peak": round(peak),
+                "megabytes_of_features": round(count * MOBILENET.features * 4 / 2**20),
+            }
+        )
+    return rows
+
+
+# --- 3. Cost against the number of heads --------------------------------------------------------------------
+
+
+def measure_heads(photographs: int, epochs: int, repeats: int, say: Progress) -> list[dict]:
+    """Time to train 1, 4, 16 and 64 heads together on features that are there already."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, len(SCENES), photographs)
+    features = rng.gamma(0.5, 1.0, (photographs, MOBILENET.features)).astype(
+        np.float32
+    )  # as sparse as pooled ones
+    counts = (1, 4, 16, 64)
+    seconds: dict[int, list[float]] = {count: [] for count in counts}
+    for repeat in range(repeats):
+        for count in counts:
+            say(f"{count} heads, repeat {repeat + 1}")
+            began = time.perf_counter()
+            train_heads(
+                features, labels, features[:100], labels[:100], np.geomspace(1e-4, 0.1, count), epochs=epochs
+            )
+            seconds[count].append(time.perf_counter() - began)
+    return [
+        {
+            "heads": count,
+            "seconds": median(seconds[count]),
+            "times_one_head": round(statistics.median(seconds[count]) / statistics.median(seconds[1]), 2),
+        }
+        for count in counts
+    ]
+
+
+# --- 4. What papermill adds ---------------------------------------------------------------------------------
+
+
+def measure_papermill(repeats: int, say: Progress, points: int = 8) -> dict:
+    """Seconds of a notebook that does nothing, alone and in sweeps with 1 and 2 workers."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        notebook = nbformat.v4.new_notebook(
+            cells=[
+                nbformat.v4.new_code_cell(
+                    'output_dir: str = ""  # results\nseed: int = 0  # of nothing',
+                    metadata={"tags": ["parameters"]},
+                ),
+                nbformat.v4.new_code_cell('open(f"{output_dir}/metrics.json", "w").write("{}")'),
+            ],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+        nbformat.write(notebook, folder / "nothing.ipynb")
+        (folder / "grid.yml").write_text(f"notebook: nothing.ipynb\ngrid: {{seed: {list(range(points))}}}\n")
+        grid = read_grid(folder / "grid.yml")
+        alone, sweeps = [], {1: [], 2: []}
+        for repeat in range(repeats):
+            say(f"papermill: one run alone, repeat {repeat + 1}")
+            result = run_notebook(folder / "nothing.ipynb", folder / "out.ipynb", {"output_dir": str(folder)})
+            alone.append(result.seconds)
+            for workers, seconds in sweeps.items():
+                say(f"papermill: {points} points with {workers} workers, repeat {repeat + 1}")
+                out = folder / f"{workers}-{repeat}"
+                began = time.perf_counter()
+                statuses = sweep(
+                    grid, str(out), lambda tasks, n=workers: run_locally(tasks, n), Console(quiet=True)
+                )
+                seconds.append(time.perf_counter() - began)
+                assert all(status["status"] == "complete" for status in statuses.values()), statuses
+    return {
+        "run_seconds": median(alone),
+        "points": points,
+        "sweep_seconds": {str(workers): median(seconds) for workers, seconds in sweeps.items()},
+        "seconds_a_point": {str(workers): median(seconds) / points for workers, seconds in sweeps.items()},
+    }
+
+
+# --- 5. A GPU, where there is one ---------------------------------------------------------------------------
+
+
+def measure_gpu(photographs: pd.DataFrame, repeats: int, say: Progress) -> dict | None:
+    """Augmented photographs a second on a GPU with the Keras backend in use; `None` without a GPU."""
+    devices = keras.distribution.list_devices("gpu")
+    if not devices:
+        return None
+    rates = []
+    for repeat in range(repeats + 1):
+        say(f"GPU, augmented views, repeat {repeat}")
+        with tempfile.TemporaryDirectory() as cache:
+            view = View(AUGMENTATIONS["as_run"], 0, repeat)
+            began = time.perf_counter()
+            extract_features(photographs["path"], MOBILENET, view=view, cache=Path(cache), engine="keras")
+            rates.append(len(photographs) / (time.perf_counter() - began))
+    return {
+        "backend": keras.backend.backend(),
+        "devices": len(devices),
+        "photographs": len(photographs),
+        "augmented_photographs_a_second": median(rates[1:]),  # the first run also compiles
+    }
+
+
+# --- The report ---------------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    return {
+        "cores": os.cpu_count(),
+        "processor": processor,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+    }
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The figures as tables and sentences, for the terminal and the README.
+
+    Args:
+        results: what `main` wrote as JSON; measurements may be missing.
+
+    Returns:
+        Markdown.
+    """
+    parts = []
+    if recipes := results.get("recipe"):
+        parts.append(
+            "| sweep | the original's recipe | this project, cold cache | faster | best validation accuracy, both | "
+            "bound: the network alone |\n|---|---|---|---|---|---|"
+        )
+        for augmentation, one in recipes.items():
+            what = "without augmentation" if augmentation == "none" else "with the study's augmentation"
+            parts.append(
+                f"| {len(one['rates'])} rates × {one['epochs']} epochs, {what} | {one['original_seconds']:.0f} s | "
+                f"{one['project_seconds']:.1f} s | {one['ratio']:.0f} × | "
+                f"{one['original_best_val_accuracy']:.3f}, {one['project_best_val_accuracy']:.3f} | "
+                f"{one['floor_seconds']:.1f} s ({one['share_of_floor']:.0%} of the time) |"
+            )
+        one = next(iter(recipes.values()))
+        parts[0] = (
+            f"{one['train']} training and {one['validation']} validation photographs "
+            f"({results['photographs']}).\n\n{parts[0]}"
+        )
+        parts.append("")
+    if sizes := results.get("size"):
+        parts.append(
+            "| photographs | seconds | ms each | peak memory | of it features |\n|---|---|---|---|---|"
+        )
+        parts += [
+            f"| {row['photographs']:,} | {row['seconds']:.1f} | {row['milliseconds_each']:.1f} | "
+            f"{row['megabytes_peak']} MB | {row['megabytes_of_features']} MB |"
+            for row in sizes
+        ]
+        parts.append("")
+    if heads := results.get("heads"):
+        parts.append("| heads trained together | seconds | times one head |\n|---|---|---|")
+        parts += [f"| {row['heads']} | {row['seconds']:.1f} | {row['times_one_head']:.1f} |" for row in heads]
+        parts.append("")
+    if runs := results.get("papermill"):
+        parts.append(
+            f"A papermill run costs {runs['run_seconds']:.1f} s, most of it the start of a kernel. A sweep of "
+            f"{runs['points']} points that do nothing takes {runs['seconds_a_point']['1']:.1f} s a point with one "
+            f"worker and {runs['seconds_a_point']['2']:.1f} s with two."
+        )
+        parts.append("")
+    if gpu := results.get("gpu"):
+        parts.append(
+            f"On the GPU, {gpu['augmented_photographs_a_second']:.0f} augmented photographs a second "
+            f"with the {gpu['backend']} backend."
+        )
+    else:
+        parts.append("No GPU was at hand.")
+    host = results["machine"]
+    parts.append(f"\nMeasured on {host['cores']} cores ({host['processor']}), Python {host['python']}.")
+    return "\n".join(parts)
+
+
+MEASUREMENTS = ("recipe", "size", "heads", "papermill", "gpu")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train_model.benchmark", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--data-dir", default="", help="photographs (default: prepared data, else the sample)"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=MEASUREMENTS,
+        default=MEASUREMENTS,
+        metavar="NAME",
+        help=f"some of {', '.join(MEASUREMENTS)}; the others keep their figures in the file",
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="of every training (default: 10)")
+    parser.add_argument(
+        "--original-epochs",
+        type=int,
+        help="epochs that the original's recipe really trains; "
+        "the rest is counted as its median epoch (default: all)",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="of each measurement; medians count (default: 3)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark.json"))
+    parser.add_argument(
+        "--publish", action="store_true", help=f"also write {PUBLISHED.name}, which the README shows"
+    )
+    options = parser.parse_args(arguments)
+
+    def say(what: str) -> None:
+        print(f"  {time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+    dataset = load_dataset(options.data_dir)
+    print(dataset)
+    results = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    results |= {"machine": machine(), "photographs": dataset.kind}
+    with tempfile.TemporaryDirectory() as folder:
+        if len(dataset.photographs) < ENOUGH:
+            times = -(-ENOUGH // len(dataset.photographs))
+            dataset = Dataset(
+                dataset.folder, repeated(dataset.photographs, times, Path(folder)), dataset.rejected
+            )
+            results["photographs"] += f", each {times} times"
+        measure = {
+            "recipe": lambda: {
+                augmentation: measure_recipe(
+                    dataset, augmentation, options.epochs, options.original_epochs or options.epochs, say
+                )
+                for augmentation in RATES
+            },
+            "size": lambda: measure_size(dataset.photographs, options.repeats, say),
+            "heads": lambda: measure_heads(len(dataset.split("train")), options.epochs, options.repeats, say),
+            "papermill": lambda: measure_papermill(options.repeats, say),
+            "gpu": lambda: measure_gpu(dataset.photographs, options.repeats, say),
+        }
+        for name in options.only:
+            results[name] = measure[name]()
+            write_json(options.out, results)  # after each: the next may take a while
+    if options.publish:
+        write_json(PUBLISHED, results)
+    print(markdown(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
