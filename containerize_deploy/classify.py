@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,18 +38,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON array instead of a line each")
     options = parser.parse_args(arguments)
+    threads = os.cpu_count() or 1
+    models: queue.SimpleQueue[SceneModel] = queue.SimpleQueue()
     try:
-        model = SceneModel()
+        for _ in range(threads):  # a model answers one photograph at a time, and costs little to load
+            models.put(SceneModel(threads=1))
     except ModelError as error:
         print(error, file=sys.stderr)
         return 2
 
+    def answer_for(source: str) -> dict[str, Any]:
+        model = models.get()
+        try:
+            return _answer(model, source)
+        finally:
+            models.put(model)
+
     failed = False
-    # Threads, not processes: Pillow and LiteRT work outside Python's lock, and the model is loaded once.
-    with ThreadPoolExecutor(
-        os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
-    ) as pool:
-        answers = pool.map(lambda source: _answer(model, source), expand(options.photographs))
+    # Threads, not processes: Pillow and LiteRT work outside Python's lock.
+    with ThreadPoolExecutor(threads) as pool:
+        answers = pool.map(answer_for, expand(options.photographs))
         if options.json:
             print(json.dumps(list(answers), indent=1))
             return 0

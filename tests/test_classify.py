@@ -90,7 +90,9 @@ def test_without_photographs_there_is_nothing_to_say(tmp_path, capsys):
 def test_a_missing_model_is_a_sentence(tmp_path, monkeypatch, capsys):
     from containerize_deploy import scene_model
 
-    monkeypatch.setattr(classify, "SceneModel", lambda: scene_model.SceneModel(tmp_path / "model.tflite"))
+    monkeypatch.setattr(
+        classify, "SceneModel", lambda threads: scene_model.SceneModel(tmp_path / "model.tflite")
+    )
     assert classify.main(["photo.jpg"]) == 2
     assert capsys.readouterr().err.startswith("Expected the sidecar model.json")
 

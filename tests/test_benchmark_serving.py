@@ -1,0 +1,22 @@
+"""The serving benchmark's parts run and report what they say; the figures themselves are nobody's test."""
+
+from containerize_deploy import benchmark_serving
+
+
+def test_a_short_soak_answers_everything():
+    result = benchmark_serving.soak(requests=24)
+    assert (result["requests"], result["wrong_answers"]) == (24, 0)
+    assert len(result["p50_ms_by_tenth"]) >= 2
+
+
+def test_a_little_fuzzing_meets_nothing_unexpected():
+    result = benchmark_serving.fuzz(examples=30)
+    assert result["events"] == 30
+    assert "internal" not in result["outcomes"]
+
+
+def test_the_steps_of_a_request_are_timed():
+    from containerize_deploy.scene_model import SceneModel
+
+    steps = benchmark_serving._steps(SceneModel(), benchmark_serving.photograph((320, 240)), rounds=2)
+    assert set(steps) == {"decode", "resize", "invoke"}
