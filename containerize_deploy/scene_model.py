@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +82,9 @@ class SceneModel:
                 f"Expected {path.name} to have the SHA-256 {sidecar['sha256'][:12]}… that its sidecar names, "
                 f"found {self.digest[:12]}…: the two are of different exports. Export the model again."
             )
-        self._interpreter = Interpreter(model_content=content, num_threads=threads or cpus())
-        self._interpreter.allocate_tensors()
+        with _quiet_stderr():
+            self._interpreter = Interpreter(model_content=content, num_threads=threads or cpus())
+            self._interpreter.allocate_tensors()
         self._lock = threading.Lock()
         self._find_tensors(path.name)
         self.classify(np.zeros((self.size, self.size, 3), np.uint8))
@@ -134,6 +137,19 @@ def cpus() -> int:
     """
     memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     return max(1, int(memory) // MEMORY_PER_CPU_MB) if memory.isdecimal() else 1
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hides the line in which LiteRT announces its delegate, in a log that else is JSON; errors are raised."""
+    saved = os.dup(2)
+    with open(os.devnull, "w") as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:
