@@ -87,7 +87,7 @@ def original_sweep(
     """One training as the study wrote it: images through the whole network in every epoch.
 
     Returns:
-        `epoch_seconds` and `val_accuracy`, one an epoch.
+        `epoch_seconds`, `epoch_cpu_seconds` and `val_accuracy`, one an epoch.
     """
     import tensorflow  # the recipe's image generator has no public name in Keras 3
 
@@ -129,7 +129,11 @@ def original_sweep(
     history = model.fit(
         train_images, epochs=epochs, validation_data=validation_images, verbose=0, callbacks=[clock]
     ).history
-    return {"epoch_seconds": clock.seconds, "val_accuracy": history["val_accuracy"]}
+    return {
+        "epoch_seconds": clock.seconds,
+        "epoch_cpu_seconds": clock.cpu_seconds,
+        "val_accuracy": history["val_accuracy"],
+    }
 
 
 class _EpochClock(keras.callbacks.Callback):
@@ -137,11 +141,13 @@ class _EpochClock(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.seconds: list[float] = []
-        self.last = time.perf_counter()
+        self.cpu_seconds: list[float] = []
+        self.last = time.perf_counter(), time.process_time()
 
     def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter()
-        self.seconds.append(now - self.last)
+        now = time.perf_counter(), time.process_time()
+        self.seconds.append(now[0] - self.last[0])
+        self.cpu_seconds.append(now[1] - self.last[1])
         self.last = now
 
 
@@ -151,42 +157,58 @@ def project_sweep(
     """The same trainings by this project, from an empty cache.
 
     Returns:
-        `seconds` of all rates together, and `val_accuracy`: rate to one value an epoch.
+        `seconds` and `cpu_seconds` of all rates together; `parts`: of the seconds, those spent on converting the
+        network for LiteRT (once for a machine), on features and on heads; `network_seconds`: what LiteRT's network
+        alone takes for one photograph; `val_accuracy`: rate to one value an epoch.
     """
+    parts = dict.fromkeys(("conversion", "features", "heads"), 0.0)
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
-        began = time.perf_counter()
 
-        def view(epoch: int) -> np.ndarray:
-            return extract_features(
-                train["path"], MOBILENET, view=View(AUGMENTATIONS[augmentation], 0, epoch), cache=cache
-            )
+        def features(paths: pd.Series, view: View | None = None) -> np.ndarray:
+            began = time.perf_counter()
+            found = extract_features(paths, MOBILENET, view=view, cache=cache, engine="litert")
+            parts["features"] += time.perf_counter() - began
+            return found
 
+        began, cpu_began = time.perf_counter(), time.process_time()
+        network = _litert_file(MOBILENET, "auto", cache)
+        parts["conversion"] = time.perf_counter() - began
+        plain = features(train["path"]) if augmentation == "none" else None
         heads = train_heads(
-            extract_features(train["path"], MOBILENET, cache=cache) if augmentation == "none" else view,
+            lambda epoch: (
+                features(train["path"], View(AUGMENTATIONS[augmentation], 0, epoch))
+                if plain is None
+                else plain
+            ),
             scene_indices(train["scene"]),
-            extract_features(validation["path"], MOBILENET, cache=cache),
+            features(validation["path"]),
             scene_indices(validation["scene"]),
             rates,
             epochs=epochs,
             batch_size=BATCH,
         )
-        seconds = time.perf_counter() - began
-    curves = {rate: rows["val_accuracy"].tolist() for rate, rows in heads.history.groupby("learning_rate")}
-    return {"seconds": seconds, "val_accuracy": curves}
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+        parts["heads"] = seconds - sum(parts.values())
+        network_seconds = time_network(network)
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "parts": parts,
+        "network_seconds": network_seconds,
+        "val_accuracy": {
+            rate: rows["val_accuracy"].tolist() for rate, rows in heads.history.groupby("learning_rate")
+        },
+    }
 
 
-def network_rate() -> float:
-    """Photographs a second that LiteRT's MobileNet alone does on all cores, with nothing to read or decode."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = _litert_file(MOBILENET, "auto", Path(folder))
-        photograph = np.zeros((224, 224, 3), np.uint8)
-        rates = []
-        for _ in range(3):
-            began = time.perf_counter()
-            count = sum(1 for _ in _compute_litert(file, lambda row: photograph, list(range(300))))
-            rates.append(count / (time.perf_counter() - began))
-    return statistics.median(rates)
+def time_network(network: Path, photographs: int = 300) -> float:
+    """Seconds a photograph of the LiteRT network alone on all cores, with nothing to read or decode."""
+    grey = np.full((224, 224, 3), 127, np.uint8)
+    began = time.perf_counter()
+    for _ in _compute_litert(network, lambda row: grey, list(range(photographs))):
+        pass
+    return (time.perf_counter() - began) / photographs
 
 
 def measure_recipe(
@@ -205,31 +227,43 @@ def measure_recipe(
         original[rate] = original_sweep(train, validation, augmentation, rate, original_epochs)
         say(f"augmentation {augmentation}: this project's, {len(rates)} rates × {epochs} epochs")
         project.append(project_sweep(train, validation, augmentation, rates, epochs))
-    measured = [seconds for one in original.values() for seconds in one["epoch_seconds"]]
-    later = [seconds for one in original.values() for seconds in one["epoch_seconds"][1:]] or measured
-    original_seconds = sum(measured) + len(rates) * (epochs - original_epochs) * statistics.median(later)
+
+    def original_total(column: str) -> float:
+        curves = [one[column] for one in original.values()]
+        later = [seconds for curve in curves for seconds in (curve[1:] or curve)]
+        return sum(map(sum, curves)) + len(rates) * (epochs - original_epochs) * statistics.median(later)
+
+    def best(curves: dict[float, list[float]]) -> float:
+        """Mean over the rates of the best epoch, among the epochs that both trained."""
+        good = [rate for rate in rates if rate >= 0.001]  # 0.0001 is still climbing when it stops
+        return round(float(np.mean([max(curves[rate][:original_epochs]) for rate in good])), 4)
+
+    original_seconds, original_cpu = original_total("epoch_seconds"), original_total("epoch_cpu_seconds")
     project_seconds = statistics.median(one["seconds"] for one in project)
+    project_cpu = statistics.median(one["cpu_seconds"] for one in project)
     passes = epochs if augmentation != "none" else 1
-    floor = (passes * len(train) + len(validation)) / network_rate()
-    good = [rate for rate in rates if rate >= 0.001]  # 0.0001 is still climbing when it stops
+    network = statistics.median(one["network_seconds"] for one in project)
+    floor = (passes * len(train) + len(validation)) * network
     return {
         "train": len(train),
         "validation": len(validation),
         "rates": list(rates),
         "epochs": epochs,
-        "original_epochs_measured": original_epochs * len(rates),
-        "original_epoch_seconds": median(later),
+        "original_epochs_trained": original_epochs,
         "original_seconds": round(original_seconds, 2),
+        "original_cpu_seconds": round(original_cpu, 2),
         "project_runs": len(project),
         "project_seconds": round(project_seconds, 2),
         "project_seconds_range": [round(f(one["seconds"] for one in project), 2) for f in (min, max)],
+        "project_cpu_seconds": round(project_cpu, 2),
+        "project_parts": {
+            part: round(statistics.median(one["parts"][part] for one in project), 2)
+            for part in project[0]["parts"]
+        },
         "ratio": round(original_seconds / project_seconds, 1),
-        "original_best_val_accuracy": round(
-            np.mean([max(original[rate]["val_accuracy"]) for rate in good]), 4
-        ),
-        "project_best_val_accuracy": round(
-            np.mean([max(project[0]["val_accuracy"][rate]) for rate in good]), 4
-        ),
+        "cpu_ratio": round(original_cpu / project_cpu, 1),
+        "original_best_val_accuracy": best({rate: one["val_accuracy"] for rate, one in original.items()}),
+        "project_best_val_accuracy": best(project[0]["val_accuracy"]),
         "floor_seconds": round(floor, 2),
         "share_of_floor": round(floor / project_seconds, 2),
     }
@@ -401,6 +435,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
     }
 
 
@@ -416,14 +451,14 @@ def markdown(results: dict[str, Any]) -> str:
     parts = []
     if recipes := results.get("recipe"):
         parts.append(
-            "| sweep | the original's recipe | this project, cold cache | faster | best validation accuracy, both | "
-            "bound: the network alone |\n|---|---|---|---|---|---|"
+            "| sweep | the original's recipe | this project, cold cache | faster | by processor time | "
+            "best validation accuracy, both | bound: the network alone |\n|---|---|---|---|---|---|---|"
         )
         for augmentation, one in recipes.items():
             what = "without augmentation" if augmentation == "none" else "with the study's augmentation"
             parts.append(
                 f"| {len(one['rates'])} rates × {one['epochs']} epochs, {what} | {one['original_seconds']:.0f} s | "
-                f"{one['project_seconds']:.1f} s | {one['ratio']:.0f} × | "
+                f"{one['project_seconds']:.1f} s ({part_words(one)}) | {one['ratio']:.0f} × | {one['cpu_ratio']:.0f} × | "
                 f"{one['original_best_val_accuracy']:.3f}, {one['project_best_val_accuracy']:.3f} | "
                 f"{one['floor_seconds']:.1f} s ({one['share_of_floor']:.0%} of the time) |"
             )
@@ -464,6 +499,10 @@ def markdown(results: dict[str, Any]) -> str:
     host = results["machine"]
     parts.append(f"\nMeasured on {host['cores']} cores ({host['processor']}), Python {host['python']}.")
     return "\n".join(parts)
+
+
+def part_words(recipe: dict[str, Any]) -> str:
+    return ", ".join(f"{part} {seconds:.1f}" for part, seconds in recipe["project_parts"].items())
 
 
 MEASUREMENTS = ("recipe", "size", "heads", "papermill", "gpu")

@@ -1,0 +1,48 @@
+"""The benchmark measures what it says, and its published figures are whole."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_prep_eda.dataset import load_dataset
+from train_model import benchmark
+from train_model.preprocessing import load_photograph
+
+
+def test_copies_show_the_same_photograph_and_are_files_of_their_own(photographs, tmp_path):
+    rows = load_dataset(str(photographs)).split("test")
+    copies = benchmark.repeated(rows, 3, tmp_path)
+    assert len(copies) == 3 * len(rows)
+    files = [open(path, "rb").read() for path in copies["path"]]  # noqa: SIM115
+    assert len(set(files)) == len(files)  # equal files would come out of the feature cache
+    for original, copy in zip([*rows["path"]] * 3, copies["path"], strict=True):
+        np.testing.assert_array_equal(load_photograph(original, 64), load_photograph(copy, 64))
+
+
+def test_both_recipes_train_on_the_same_photographs_and_are_timed_whole(photographs, monkeypatch):
+    monkeypatch.setitem(benchmark.RATES, "none", (0.01,))
+    said = []
+    figures = benchmark.measure_recipe(load_dataset(str(photographs)), "none", 3, 2, said.append)
+    assert (figures["train"], figures["validation"]) == (30, 3)
+    assert len(said) == 2  # turn by turn: the original, this project's
+    assert (figures["epochs"], figures["original_epochs_trained"]) == (3, 2)
+    assert figures["ratio"] == pytest.approx(
+        figures["original_seconds"] / figures["project_seconds"], abs=0.1
+    )
+    assert sum(figures["project_parts"].values()) == pytest.approx(figures["project_seconds"], abs=0.05)
+    assert 0 < figures["floor_seconds"] < figures["project_seconds"]
+    for recipe in ("original", "project"):
+        assert figures[f"{recipe}_best_val_accuracy"] in (0, 0.3333, 0.6667, 1)  # of three photographs
+
+
+def test_the_published_figures_are_whole_and_make_a_table():
+    results = json.loads(benchmark.PUBLISHED.read_text())
+    assert set(benchmark.MEASUREMENTS) <= set(results)
+    table = benchmark.markdown(results)
+    assert "SUN 09" in table
+    for recipe in results["recipe"].values():
+        assert f"| {recipe['ratio']:.0f} × |" in table
+        # Faster counts at equal accuracy only: within two of the validation photographs.
+        close = pytest.approx(recipe["original_best_val_accuracy"], abs=2 / recipe["validation"])
+        assert recipe["project_best_val_accuracy"] == close
