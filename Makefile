@@ -31,9 +31,10 @@ run: $(STAMP)  ## execute notebooks 01 to 08 in order; ARGS='--from 05', ARGS='-
 REAL := $(abspath ../shared)
 test: export SCENES_REAL_DATA ?= $(wildcard $(REAL)/data_sun09)
 test: export SCENES_WEIGHTS_DIR ?= $(wildcard $(REAL)/weights)
+# A file of tests stays on one worker: the notebooks build on one another.
 test: $(STAMP)  ## run every test; ARGS='-k sweep', ARGS='tests/test_heads.py'
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 data: $(STAMP)  ## get the photographs out of the SUN 09 archive and split them; ARGS='--source FILE'
 	@$(BIN)/python -m data_prep_eda.sun09 --out data_prep_eda/data_sun09 $(ARGS)

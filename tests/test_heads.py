@@ -75,7 +75,13 @@ def test_head_on_features_equals_the_full_model_with_a_frozen_backbone(photograp
     rng = np.random.default_rng(4)
     for _ in range(2):
         order = rng.permutation(36)
-        full.fit(pixels[order].astype("float32"), {"probabilities": labels[order]}, batch_size=12, shuffle=False, verbose=0)
+        full.fit(
+            pixels[order].astype("float32"),
+            {"probabilities": labels[order]},
+            batch_size=12,
+            shuffle=False,
+            verbose=0,
+        )
 
     assert np.allclose(predict(shortcut, pixels), predict(full, pixels), atol=2e-3)
     assert np.array_equal(predict(shortcut, pixels).argmax(axis=1), predict(full, pixels).argmax(axis=1))

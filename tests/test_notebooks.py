@@ -1,4 +1,4 @@
-"""The notebooks run, in order, on the sample and on the real photographs; the committed ones keep the rules."""
+"""The notebooks run, in order, on the sample; the committed ones keep the rules; the script is in step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-import yaml
+from notebook_execution import ALL, execute
 
 from train_model import notebooks
-from train_model.notebooks import NOTEBOOKS, PLACEHOLDER, clean, problems
-from train_model.papermill_runs import check_parameters
+from train_model.notebooks import PLACEHOLDER, clean, problems
 from train_model.run import assign
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ALL = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
 def test_there_are_eight_numbered_notebooks():
@@ -43,47 +41,6 @@ def test_every_parameter_has_a_type_a_default_and_help(notebook):
     assert len(lines) == len(parameters)
 
 
-def execute(notebook: Path, build: Path, data_dir: Path | str) -> subprocess.CompletedProcess:
-    """Prepares a notebook with the tests' parameters and runs it under nbval, as a reader would."""
-    (build / "out").mkdir(parents=True, exist_ok=True)
-    wanted = yaml.safe_load((REPOSITORY / "tests" / "params.yml").read_text())
-    known = papermill.inspect_notebook(notebook)
-    parameters = {name: value for name, value in wanted.items() if name in known}
-    parameters |= {"data_dir": str(data_dir), "output_dir": str(build / "out")}
-    papermill.execute_notebook(
-        notebook,
-        build / notebook.name,
-        check_parameters(notebook, parameters),
-        prepare_only=True,
-        progress_bar=False,
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval-lax",
-        "--nbval-current-env",
-        "--nbval-cell-timeout",
-        "600",
-    ]
-    return subprocess.run(
-        [
-            *command,
-            "-p",
-            "no:cacheprovider",
-            "--rootdir",
-            str(build),
-            "-c",
-            os.devnull,
-            "-q",
-            str(build / notebook.name),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=build,
-    )
-
-
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """Where the notebooks are executed; later ones find there what earlier ones left."""
@@ -94,23 +51,6 @@ def build(tmp_path_factory):
 def test_notebook_runs_on_the_sample(notebook, build):
     done = execute(notebook, build / "sample", REPOSITORY / "data_prep_eda" / "sample")
     assert done.returncode == 0, done.stdout[-6000:]
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
-def test_notebook_runs_on_the_real_photographs(notebook, build, real_photographs):
-    done = execute(notebook, build / "real", real_photographs)
-    assert done.returncode == 0, done.stdout[-6000:]
-
-
-@pytest.mark.real_data
-def test_accuracy_on_the_real_photographs(build, real_photographs):
-    """With two epochs instead of ten: the ranges are wide enough for that, and too narrow for a broken model."""
-    metrics = json.loads((build / "real" / "out" / "metrics.json").read_text())
-    assert metrics["learning_rate.best_val_accuracy"] >= 0.98
-    assert metrics["learning_rate.test_accuracy"] >= 0.96
-    assert metrics["test.accuracy"] >= 0.96
-    assert metrics["tflite.litert_int8_agreement"] >= 0.98
 
 
 def test_cells_that_are_compared_would_notice_a_change(build, tmp_path):

@@ -85,3 +85,25 @@ def predict(model: keras.Model, photographs: np.ndarray, batch_size: int = 32) -
         `float32 [n, 3]`.
     """
     return model.predict(photographs, batch_size=batch_size, verbose=0)["probabilities"]
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Multiply-adds of one photograph: what its convolutions and dense layers cost.
+
+    Args:
+        model: a functional model of a fixed input size.
+
+    Returns:
+        Number of multiplications with their additions, the usual measure of a network's cost.
+    """
+    total = 0
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.SeparableConv2D):
+            places = np.prod(layer.output.shape[1:3])
+            depthwise, pointwise = layer.weights[:2]
+            total += places * (np.prod(depthwise.shape) + np.prod(pointwise.shape))
+        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            total += np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape)
+        elif isinstance(layer, keras.layers.Dense):
+            total += np.prod(layer.kernel.shape)
+    return int(total)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep_eda.dataset import REPOSITORY
+from train_model.preprocessing import SCENES
 
 DOCUMENTS = (REPOSITORY / "README.md", REPOSITORY / "train_model" / "MODEL_CARD.md")
 METRICS = REPOSITORY / "notebooks" / "metrics.json"
@@ -70,7 +71,140 @@ def results() -> str:
     return table(["model (notebook)", "validation accuracy", "test accuracy (95 % interval)"], rows)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"results": results}
+def footprint() -> str:
+    """Size, cost and time of the served file and of the alternatives."""
+    m = _read(METRICS)
+    rows = []
+    for network in ("mobilenet", "xception"):
+        for kind in ("float32", "int8"):
+            name = f"tflite.tradeoff_{network}_{kind}"
+            if f"{name}_MB" not in m:
+                continue
+            served = " (served)" if (network, kind) == ("mobilenet", m["tflite.chosen"]) else ""
+            rows.append(
+                [
+                    f"{network.capitalize().replace('net', 'Net')}, {kind}{served}",
+                    f"{m[f'{name}_MB']:.1f}",
+                    f"{m[f'{name}_million_multiply-adds']:,.0f}",
+                    f"{m[f'{name}_ms']:.1f}",
+                    f"{m[f'{name}_accuracy']:.3f}",
+                ]
+            )
+    return table(["network", "MB", "million multiply-adds", "ms, one thread", "test accuracy"], rows)
+
+
+def test() -> str:
+    """Accuracy, precision and recall on the test photographs."""
+    m = _read(METRICS)
+    lines = [
+        f"Accuracy **{with_interval(m, 'test.accuracy')}**, {m['test.count']} photographs, 95 % Wilson interval.",
+        "",
+    ]
+    rows = [
+        [scene, *(f"{m[f'test.{measure}_{scene}']:.3f}" for measure in ("precision", "recall"))]
+        for scene in SCENES
+    ]
+    return "\n".join(lines) + "\n" + table(["scene", "precision", "recall"], rows)
+
+
+RECIPES = {
+    "study_none": "the study's, no augmentation",
+    "study_as_run": "the study's, its augmentation",
+    "served": "served",
+}
+KINDS = {"as_they_are": "as they are", "changed_copies": "changed copies"}
+
+
+def cross_validation() -> str:
+    """Recipes on the same folds, and which differences are real."""
+    m = _read(METRICS)
+    rows = [
+        [
+            title,
+            *(
+                f"{m[f'cross_validation.{column}_{name}_{kind}']:.3f}"
+                for kind in KINDS
+                for column in ("accuracy", "worst_scene")
+            ),
+        ]
+        for name, title in RECIPES.items()
+    ]
+    header = [
+        "recipe",
+        *(f"{column}, {kind}" for kind in KINDS.values() for column in ("accuracy", "worst scene")),
+    ]
+    lines = [table(header, rows), ""]
+    for kind, words in KINDS.items():
+        for name in ("study_none", "study_as_run"):
+            key = f"cross_validation.difference_{name}_{kind}"
+            low, high = m[f"{key}_low"], m[f"{key}_high"]
+            verdict = "real" if low > 0 or high < 0 else "not to be told from zero"
+            lines.append(
+                f"- Served less {RECIPES[name]}, photographs {words}: {m[key]:+.3f} ({low:+.3f} to {high:+.3f}), {verdict}."
+            )
+    return "\n".join(lines)
+
+
+def robustness() -> str:
+    """Accuracy under each kind of change."""
+    m = _read(METRICS)
+    names = [
+        name.removeprefix("test.robustness_")
+        for name in m
+        if name.startswith("test.robustness_") and not name.endswith(("_served", "_study", "_mean"))
+    ]
+    rows = [[name.replace("_", " "), f"{m[f'test.robustness_{name}']:.3f}"] for name in names]
+    rows.append(["**mean**", f"**{m['test.robustness_served']:.3f}**"])
+    rows.append(["mean of the study's recipe without augmentation", f"{m['test.robustness_study']:.3f}"])
+    return table(["change", "accuracy"], rows)
+
+
+def calibration() -> str:
+    """Expected calibration error."""
+    m = _read(METRICS)
+    rows = [
+        ["test photographs", "", with_interval(m, "test.ece")],
+        [
+            "changed copies of them",
+            f"{m['test.ece_changed_before']:.3f}",
+            with_interval(m, "test.ece_changed"),
+        ],
+    ]
+    return table(["expected calibration error", "without temperature", "as served (95 % interval)"], rows)
+
+
+def scope() -> str:
+    """What the scope score separates."""
+    m = _read(METRICS)
+    rows = [
+        [
+            "one scene left out of the training, photographs as they are",
+            f"{m['test.scope_left_out_energy']:.3f}",
+            f"{m['test.scope_left_out_scope']:.3f}",
+        ],
+        [
+            "the same, scenes as changed copies",
+            f"{m['test.scope_left_out_shifted_energy']:.3f}",
+            f"{m['test.scope_left_out_shifted_scope']:.3f}",
+        ],
+        ["drawn pictures and scikit-image's photographs", "", f"{m['test.scope_auroc_other_pictures']:.3f}"],
+    ]
+    return (
+        table(["AUROC of scenes against", "energy", "this score"], rows)
+        + f"\n\nThe threshold keeps {m['tflite.scope_kept']:.1%} of the test photographs and refuses "
+        f"{m['test.scope_refused_photographs_of_other_things']:.0%} of scikit-image's photographs of other things."
+    )
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "results": results,
+    "footprint": footprint,
+    "test": test,
+    "cross-validation": cross_validation,
+    "robustness": robustness,
+    "calibration": calibration,
+    "scope": scope,
+}
 
 
 def fill(text: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the runner needs this file, but not Keras
 ORIGINAL_RESULTS = Path(__file__).parent / "original_results.csv"
 METRICS = "metrics.json"
 MODEL = "scene_mobilenet"
+DETAILS = "scene-classifier-model.json"  # beside the model: version, labels, threshold, digest
 
 
 def original_results(backbone: str, augmentation: str, run: str = "sweep") -> pd.DataFrame:
@@ -148,3 +149,10 @@ def trained_model(folder: Path) -> Path:
     """The model that a run trained, or else the committed one, so that notebooks 07 and 08 also open alone."""
     mine = folder / "models" / f"{MODEL}.keras"
     return mine if mine.is_file() else Path(__file__).parent / f"{MODEL}.keras"
+
+
+def run_details(folder: Path) -> dict[str, Any]:
+    """What belongs to `trained_model` and isn't in the file: `temperature`, `score_threshold` and more."""
+    mine = folder / "models" / DETAILS
+    committed = REPOSITORY / "containerize_deploy" / DETAILS
+    return json.loads((mine if mine.is_file() else committed).read_text())
