@@ -20,22 +20,6 @@ def test_copies_show_the_same_photograph_and_are_files_of_their_own(photographs,
         np.testing.assert_array_equal(load_photograph(original, 64), load_photograph(copy, 64))
 
 
-def test_both_recipes_train_on_the_same_photographs_and_are_timed_whole(photographs, monkeypatch):
-    monkeypatch.setitem(benchmark.RATES, "none", (0.01,))
-    said = []
-    figures = benchmark.measure_recipe(load_dataset(str(photographs)), "none", 3, 2, said.append)
-    assert (figures["train"], figures["validation"]) == (30, 3)
-    assert len(said) == 2  # turn by turn: the original, this project's
-    assert (figures["epochs"], figures["original_epochs_trained"]) == (3, 2)
-    assert figures["ratio"] == pytest.approx(
-        figures["original_seconds"] / figures["project_seconds"], abs=0.1
-    )
-    assert sum(figures["project_parts"].values()) == pytest.approx(figures["project_seconds"], abs=0.05)
-    assert 0 < figures["floor_seconds"] < figures["project_seconds"]
-    for recipe in ("original", "project"):
-        assert figures[f"{recipe}_best_val_accuracy"] in (0, 0.3333, 0.6667, 1)  # of three photographs
-
-
 def test_the_published_figures_are_whole_and_make_a_table():
     results = json.loads(benchmark.PUBLISHED.read_text())
     assert set(benchmark.MEASUREMENTS) <= set(results)
