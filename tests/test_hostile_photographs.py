@@ -80,3 +80,19 @@ def test_transparency_is_laid_over_white():
     pixels = load_photograph(stream.getvalue(), 64)
     assert pixels[8, 8].tolist() == [0, 0, 255]
     assert pixels[56, 8].tolist() == [255, 255, 255]
+
+
+def test_broken_metadata_is_passed_over_in_silence():
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.linear_gradient("L").save(stream, "JPEG", exif=exif)
+    jpeg = stream.getvalue()
+    at = jpeg.index(b"\x01\x12\x00\x03") + 4  # how many values the orientation has: 1, or nonsense
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        input=jpeg[:at] + b"\x00\xff\xff\xff" + jpeg[at + 4 :],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stderr == b""

@@ -31,6 +31,8 @@ MAX_SCANS = 100  # of a JPEG: cameras write 1, web encoders about 10; each costs
 
 # Pillow only warns between 89 and 179 megapixels; past our own limit that is a refusal, not a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# Broken metadata is common, does no harm here, and would fill the service's log with warnings.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class PhotographError(ValueError):
