@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +28,6 @@ import keras
 import nbformat
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from data_prep_eda.dataset import Dataset, load_dataset
 from train_model.augmentation import AUGMENTATIONS
@@ -37,9 +37,6 @@ from train_model.features import View, _compute_litert, _litert_file, extract_fe
 from train_model.heads import train_heads
 from train_model.papermill_runs import run_notebook, write_json
 from train_model.preprocessing import SCENES
-from train_model.sweep import sweep
-from train_model.sweep_engines import run_locally
-from train_model.sweep_grid import read_grid
 
 PUBLISHED = Path(__file__).parent / "benchmark_results.json"
 MOBILENET = BACKBONES["mobilenet"]
@@ -357,7 +354,11 @@ def measure_heads(photographs: int, epochs: int, repeats: int, say: Progress) ->
 
 
 def measure_papermill(repeats: int, say: Progress, points: int = 8) -> dict:
-    """Seconds of a notebook that does nothing, alone and in sweeps with 1 and 2 workers."""
+    """Seconds of a notebook that does nothing, alone and in sweeps with 1 and 2 workers.
+
+    The sweeps run as a user runs them, by the command line. The same command again has nothing left to do and
+    shows what it takes to start and to make the table; the rest is the points'.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         notebook = nbformat.v4.new_notebook(
@@ -372,26 +373,30 @@ def measure_papermill(repeats: int, say: Progress, points: int = 8) -> dict:
         )
         nbformat.write(notebook, folder / "nothing.ipynb")
         (folder / "grid.yml").write_text(f"notebook: nothing.ipynb\ngrid: {{seed: {list(range(points))}}}\n")
-        grid = read_grid(folder / "grid.yml")
-        alone, sweeps = [], {1: [], 2: []}
+        alone: list[float] = []
+        nothing_to_do: list[float] = []
+        sweeps: dict[int, list[float]] = {1: [], 2: []}
         for repeat in range(repeats):
             say(f"papermill: one run alone, repeat {repeat + 1}")
-            result = run_notebook(folder / "nothing.ipynb", folder / "out.ipynb", {"output_dir": str(folder)})
+            result = run_notebook(folder / "nothing.ipynb", folder / "out.ipynb", {"output_dir": name})
             alone.append(result.seconds)
-            for workers, seconds in sweeps.items():
+            for workers in sweeps:
                 say(f"papermill: {points} points with {workers} workers, repeat {repeat + 1}")
-                out = folder / f"{workers}-{repeat}"
-                began = time.perf_counter()
-                statuses = sweep(
-                    grid, str(out), lambda tasks, n=workers: run_locally(tasks, n), Console(quiet=True)
-                )
-                seconds.append(time.perf_counter() - began)
-                assert all(status["status"] == "complete" for status in statuses.values()), statuses
+                command = [sys.executable, "-m", "train_model.sweep", "--grid", folder / "grid.yml"]
+                command += ["--out", folder / f"{workers}-{repeat}", "--workers", str(workers)]
+                for seconds in (sweeps[workers], nothing_to_do):
+                    began = time.perf_counter()
+                    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                    seconds.append(time.perf_counter() - began)
+    start = median(nothing_to_do)
     return {
         "run_seconds": median(alone),
+        "start_seconds": start,
         "points": points,
         "sweep_seconds": {str(workers): median(seconds) for workers, seconds in sweeps.items()},
-        "seconds_a_point": {str(workers): median(seconds) / points for workers, seconds in sweeps.items()},
+        "seconds_a_point": {
+            str(workers): round((median(seconds) - start) / points, 2) for workers, seconds in sweeps.items()
+        },
     }
 
 
@@ -484,9 +489,10 @@ def markdown(results: dict[str, Any]) -> str:
         parts.append("")
     if runs := results.get("papermill"):
         parts.append(
-            f"A papermill run costs {runs['run_seconds']:.1f} s, most of it the start of a kernel. A sweep of "
-            f"{runs['points']} points that do nothing takes {runs['seconds_a_point']['1']:.1f} s a point with one "
-            f"worker and {runs['seconds_a_point']['2']:.1f} s with two."
+            f"A papermill run costs {runs['run_seconds']:.1f} s, most of it the start of a kernel. A sweep takes "
+            f"{runs['start_seconds']:.1f} s to start and to make its table, and for {runs['points']} points that do "
+            f"nothing {runs['seconds_a_point']['1']:.1f} s a point with one worker, "
+            f"{runs['seconds_a_point']['2']:.1f} s with two, the start of the workers included."
         )
         parts.append("")
     if gpu := results.get("gpu"):
