@@ -101,7 +101,9 @@ def _text() -> st.SearchStrategy[str]:
 
 
 def _json() -> st.SearchStrategy[Any]:
-    scalars = st.none() | st.booleans() | st.integers() | st.floats() | _text()
+    scalars = (
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _text()
+    )
     return st.recursive(
         scalars,
         lambda inside: (
