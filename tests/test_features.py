@@ -11,7 +11,7 @@ from data_prep_eda.dataset import SAMPLE
 from train_model import features
 from train_model.augmentation import AUGMENTATIONS
 from train_model.backbones import BACKBONES, WeightsNotFound, find_weights
-from train_model.features import View, extract_features
+from train_model.features import View, extract_features, quantised_backbone
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,17 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(paths, tmp_path, mon
     assert np.array_equal(result, extract_features(paths, cache=tmp_path))
 
 
+def test_the_8_bit_network_has_a_cache_of_its_own(paths, cache):
+    mobilenet = BACKBONES["mobilenet"]
+    exact = extract_features(paths, cache=cache)
+    model = quantised_backbone(paths, mobilenet, cache=cache)
+    rounded = extract_features(paths, cache=cache, model=model)
+    distance = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
+    assert 0.01 < distance < 0.6
+    assert np.array_equal(extract_features(paths, cache=cache), exact)
+    assert quantised_backbone(paths, mobilenet, cache=cache) == model
+
+
 def test_views_depend_on_the_photograph_not_on_its_neighbours(paths, cache):
     view = View(AUGMENTATIONS["robust"], seed=1, number=0)
     together = extract_features(paths[:3], cache=cache, view=view)
@@ -98,7 +109,7 @@ def test_xceptions_features_of_the_sample_ship(tmp_path, monkeypatch, computed):
 
 def test_missing_weights_are_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setenv("SCENES_WEIGHTS_DIR", str(tmp_path))
-    monkeypatch.setattr("keras.config.keras_home", lambda: str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("keras.applications.Xception", lambda **_: 1 / 0)  # no internet
     with pytest.raises(WeightsNotFound) as error:
         find_weights(BACKBONES["xception"])

@@ -123,3 +123,31 @@ def test_training_script_runs_by_itself(photographs, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out" / "models" / "scene_mobilenet.keras").is_file()
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["final.learning_rate"] == 0.01
+
+
+def run_of(kind: str, folder: Path, **parameters) -> Path:
+    """The folder of a run with complete notebooks, as `make run` leaves it."""
+    (folder / "notebooks").mkdir(parents=True)
+    state = {
+        "parameters": parameters,
+        "notebooks": {path.stem: {"status": "complete", "seconds": 1, "error": ""} for path in ALL},
+    }
+    (folder / "run.json").write_text(json.dumps(state))
+    (folder / "metrics.json").write_text(json.dumps({"final.photographs": kind}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind, parameters, words",
+    [
+        ("the embedded sample (drawn, not photographed)", {}, "Expected a run on the SUN 09 photographs"),
+        ("SUN 09 photographs", {"epochs": 3}, "others for epochs"),
+    ],
+)
+def test_only_the_study_itself_is_published(tmp_path, kind, parameters, words):
+    before = [path.read_bytes() for path in ALL]
+    with pytest.raises(notebooks.NotFit, match=words):
+        notebooks.publish(run_of(kind, tmp_path / "run", **parameters))
+    with pytest.raises(notebooks.NotFit, match="Expected the folder of a run"):
+        notebooks.publish(tmp_path)
+    assert [path.read_bytes() for path in ALL] == before

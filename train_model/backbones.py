@@ -80,7 +80,8 @@ def _at_hand(backbone: Backbone) -> Path | None:
 
 def _download(backbone: Backbone) -> Path:
     """Keras' own download of the ImageNet weights, kept in our format beside Keras' cache."""
-    path = Path(keras.config.keras_home()) / "models" / backbone.weights_file
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))  # where Keras keeps its downloads
+    path = home / "models" / backbone.weights_file
     if path.is_file():
         return path
     try:

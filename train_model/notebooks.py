@@ -75,8 +75,8 @@ def publish(run: Path) -> list[Path]:
     bad = [name for name in names if state["notebooks"].get(name, {}).get("status") != "complete"]
     if bad:
         raise NotFit(f"Expected a complete run, but {', '.join(bad)} did not complete in it.")
-    if state["parameters"]:
-        raise NotFit(f"Expected a run with the notebooks' own parameters, found {state['parameters']}.")
+    if changed := set(state["parameters"]) - {"data_dir"}:
+        raise NotFit(f"Expected a run with the notebooks' own parameters, found others for {', '.join(changed)}.")
     metrics = json.loads((run / METRICS).read_text())
     kinds = {value for name, value in metrics.items() if name.endswith(".photographs")}
     if kinds != {"SUN 09 photographs"}:

@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 
 from train_model.preprocessing import SCENES
+from train_model.study import interval
 
 # Okabe and Ito's blue, green and vermilion: told apart with any colour vision, and what they name.
 SCENE_COLOURS = {"coast": "#0072B2", "forest": "#009E73", "mountain": "#D55E00"}
@@ -84,7 +85,7 @@ def plot_confusion(matrix: np.ndarray, axis: plt.Axes, title: str = "") -> None:
 def plot_curves(
     history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[plt.Axes], measure: str = "val_accuracy"
 ) -> None:
-    """Learning curves, a panel a learning rate: mean and range over the seeds, the original study's in grey.
+    """Learning curves, a panel a learning rate: mean and 95 % interval over the seeds, the original's in grey.
 
     Args:
         history: rows of `train_model.heads.TrainedHeads.history`, of all seeds.
@@ -94,9 +95,11 @@ def plot_curves(
     """
     for axis, (rate, curves) in zip(axes, history.groupby("learning_rate"), strict=True):
         by_epoch = curves.groupby("epoch")[measure]
-        epochs = by_epoch.mean().index
-        axis.fill_between(epochs, by_epoch.min(), by_epoch.max(), color="C0", alpha=0.25, linewidth=0)
-        axis.plot(epochs, by_epoch.mean(), color="C0", marker="o", markersize=4, label="here, mean and range")
+        mean, half = by_epoch.mean(), by_epoch.agg(interval)
+        top = 1 if measure.endswith("accuracy") else None  # the t interval doesn't know that accuracy ends there
+        band = (mean - half, (mean + half).clip(upper=top))
+        axis.fill_between(mean.index, *band, color="C0", alpha=0.25, linewidth=0)
+        axis.plot(mean.index, mean, color="C0", marker="o", markersize=4, label="here, mean and 95 % interval")
         theirs = original[original["learning_rate"] == rate]
         axis.plot(
             theirs["epoch"],

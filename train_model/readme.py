@@ -1,6 +1,7 @@
 """Writes the figures in README.md and MODEL_CARD.md from the metrics that runs have recorded.
 
     python -m train_model.readme            write them
+    python -m train_model.readme --picture  draw the README's picture with the committed model
     python -m train_model.readme --check    say which are out of date
 
 A block between `<!-- begin NAME -->` and `<!-- end NAME -->` belongs to the function of that name in `BLOCKS`.
@@ -23,6 +24,9 @@ DOCUMENTS = (REPOSITORY / "README.md", REPOSITORY / "train_model" / "MODEL_CARD.
 METRICS = REPOSITORY / "notebooks" / "metrics.json"
 BENCHMARK = REPOSITORY / "train_model" / "benchmark_results.json"
 SERVING = REPOSITORY / "containerize_deploy" / "benchmark_results.json"
+
+PICTURE = REPOSITORY / "train_model" / "answers.png"
+SHOWN = ("coast/coast_03.jpg", "forest/forest_09.jpg", "mountain/mountain_12.jpg")
 
 
 @cache
@@ -196,6 +200,13 @@ def scope() -> str:
     )
 
 
+def benchmark() -> str:
+    """What `make benchmark` measured, last time it was published."""
+    from train_model.benchmark import markdown  # brings Keras along, which the check of a page can do without
+
+    return markdown(_read(BENCHMARK))
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "results": results,
     "footprint": footprint,
@@ -204,6 +215,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "robustness": robustness,
     "calibration": calibration,
     "scope": scope,
+    "benchmark": benchmark,
 }
 
 
@@ -221,9 +233,40 @@ def fill(text: str) -> str:
     return re.sub(r"<!-- begin (\S+) -->\n.*?<!-- end \1 -->", block, text, flags=re.DOTALL)
 
 
+def draw_picture(path: Path = PICTURE) -> None:
+    """Draws the README's picture: three pictures of the sample and what the committed model says of them."""
+    import matplotlib.pyplot as plt
+
+    from data_prep_eda.dataset import SAMPLE
+    from train_model import plots
+    from train_model.study import DETAILS, classify
+
+    plots.use_theme()
+    model = (REPOSITORY / "containerize_deploy" / DETAILS).with_suffix(".tflite")
+    figure, axes = plt.subplots(2, 3, figsize=(9, 4.1), height_ratios=(3, 1))
+    for (above, below), name in zip(axes.T, SHOWN, strict=True):
+        picture = SAMPLE / name
+        probabilities = classify(model, picture)
+        above.imshow(plt.imread(picture))
+        above.axis("off")
+        above.set_title(
+            max(probabilities, key=probabilities.get), color=plots.SCENE_COLOURS[name.split("/")[0]]
+        )
+        bars = below.barh(
+            list(probabilities), list(probabilities.values()), color=list(plots.SCENE_COLOURS.values())
+        )
+        below.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        below.set(xlim=(0, 1.18), xticks=[])
+        below.invert_yaxis()
+        below.grid(visible=False)
+    figure.savefig(path, dpi=110)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "--picture" in arguments:
+        draw_picture()
     stale = 0
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")

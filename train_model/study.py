@@ -84,7 +84,7 @@ def shown_path(path: os.PathLike[str]) -> str:
 
 def progress_bar(label: str) -> Callable[[int, int], None]:
     """A progress bar on standard error, for functions that report (done, all)."""
-    bar = tqdm(desc=label, leave=False, delay=1)
+    bar = tqdm(desc=label, leave=False, delay=1, mininterval=2)
 
     def update(done: int, total: int) -> None:
         bar.total = total
