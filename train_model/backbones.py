@@ -67,10 +67,11 @@ def find_weights(backbone: Backbone, weights: str = "auto") -> Path:
             f"Expected the weights of {backbone.name} at {path}, found no file there. "
             f"Pass the path of {backbone.weights_file}, or 'auto'."
         )
-    return (_at_hand(backbone) if weights == "auto" else None) or _download(backbone)
+    return (weights_at_hand(backbone) if weights == "auto" else None) or _download(backbone)
 
 
-def _at_hand(backbone: Backbone) -> Path | None:
+def weights_at_hand(backbone: Backbone) -> Path | None:
+    """The backbone's weights file on this machine, or None; downloads nothing."""
     for folder in filter(None, (os.environ.get("SCENES_WEIGHTS_DIR"), SHIPPED_WEIGHTS)):
         path = Path(folder).expanduser() / backbone.weights_file
         if path.is_file():
@@ -114,7 +115,7 @@ def weights_digest(backbone: Backbone, weights: str = "auto") -> str:
         own ImageNet file: it holds the same numbers, though maybe not the same bytes.
     """
     if weights == "auto":
-        path = _at_hand(backbone)
+        path = weights_at_hand(backbone)
         return _file_digest(path) if path else backbone.weights_digest
     return backbone.weights_digest if weights == "imagenet" else _file_digest(find_weights(backbone, weights))
 

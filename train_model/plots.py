@@ -101,14 +101,9 @@ def plot_curves(
         axis.fill_between(mean.index, *band, color="C0", alpha=0.25, linewidth=0)
         axis.plot(mean.index, mean, color="C0", marker="o", markersize=4, label="here, mean and 95 % interval")
         theirs = original[original["learning_rate"] == rate]
-        axis.plot(
-            theirs["epoch"],
-            theirs["val_accuracy"],
-            color=STUDY_COLOUR,
-            marker="s",
-            markersize=3,
-            label="original study",
-        )
+        if len(theirs):
+            style = {"color": STUDY_COLOUR, "marker": "s", "markersize": 3}
+            axis.plot(theirs["epoch"], theirs["val_accuracy"], label="original study", **style)
         axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel="validation accuracy")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(loc="lower right")
