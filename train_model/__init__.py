@@ -1,6 +1,10 @@
 """From prepared photographs to a trained classifier: features, heads, sweeps, evaluation, conversion."""
 
+import logging
 import os
 
 # TensorFlow greets every process with a page of build details; set before it is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# It also warns of compiling a function anew, which many small models in one notebook do on purpose.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())

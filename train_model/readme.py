@@ -137,16 +137,31 @@ def cross_validation() -> str:
         "recipe",
         *(f"{column}, {kind}" for kind in KINDS.values() for column in ("accuracy", "worst scene")),
     ]
-    lines = [table(header, rows), ""]
+    return "\n".join([table(header, rows), "", *_verdicts(m, "cross_validation.difference")])
+
+
+def new_kinds() -> str:
+    """Recipes on kinds of scene that they were not trained on."""
+    m = _read(METRICS)
+    rows = [
+        [title, *(f"{m[f'cross_validation.new_kinds_{name}_{kind}']:.3f}" for kind in KINDS)]
+        for name, title in RECIPES.items()
+    ]
+    lines = [table(["recipe", *KINDS.values()], rows), ""]
+    lines += _verdicts(m, "cross_validation.new_kinds_difference")
+    return "\n".join(lines)
+
+
+def _verdicts(m: dict[str, Any], prefix: str) -> list[str]:
+    lines = []
     for kind, words in KINDS.items():
         for name in ("study_none", "study_as_run"):
-            key = f"cross_validation.difference_{name}_{kind}"
+            key = f"{prefix}_{name}_{kind}"
             low, high = m[f"{key}_low"], m[f"{key}_high"]
             verdict = "real" if low > 0 or high < 0 else "not to be told from zero"
-            lines.append(
-                f"- Served less {RECIPES[name]}, photographs {words}: {m[key]:+.3f} ({low:+.3f} to {high:+.3f}), {verdict}."
-            )
-    return "\n".join(lines)
+            difference = f"{m[key]:+.3f} ({low:+.3f} to {high:+.3f})"
+            lines.append(f"- Served less {RECIPES[name]}, photographs {words}: {difference}, {verdict}.")
+    return lines
 
 
 def robustness() -> str:
@@ -212,6 +227,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "footprint": footprint,
     "test": test,
     "cross-validation": cross_validation,
+    "new-kinds": new_kinds,
     "robustness": robustness,
     "calibration": calibration,
     "scope": scope,
