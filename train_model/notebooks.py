@@ -76,7 +76,9 @@ def publish(run: Path) -> list[Path]:
     if bad:
         raise NotFit(f"Expected a complete run, but {', '.join(bad)} did not complete in it.")
     if changed := set(state["parameters"]) - {"data_dir"}:
-        raise NotFit(f"Expected a run with the notebooks' own parameters, found others for {', '.join(changed)}.")
+        raise NotFit(
+            f"Expected a run with the notebooks' own parameters, found others for {', '.join(changed)}."
+        )
     metrics = json.loads((run / METRICS).read_text())
     kinds = {value for name, value in metrics.items() if name.endswith(".photographs")}
     if kinds != {"SUN 09 photographs"}:

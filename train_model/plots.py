@@ -96,10 +96,13 @@ def plot_curves(
     for axis, (rate, curves) in zip(axes, history.groupby("learning_rate"), strict=True):
         by_epoch = curves.groupby("epoch")[measure]
         mean, half = by_epoch.mean(), by_epoch.agg(interval)
-        top = 1 if measure.endswith("accuracy") else None  # the t interval doesn't know that accuracy ends there
+        # The t interval doesn't know that accuracy ends at 1.
+        top = 1 if measure.endswith("accuracy") else None
         band = (mean - half, (mean + half).clip(upper=top))
         axis.fill_between(mean.index, *band, color="C0", alpha=0.25, linewidth=0)
-        axis.plot(mean.index, mean, color="C0", marker="o", markersize=4, label="here, mean and 95 % interval")
+        axis.plot(
+            mean.index, mean, color="C0", marker="o", markersize=4, label="here, mean and 95 % interval"
+        )
         theirs = original[original["learning_rate"] == rate]
         if len(theirs):
             style = {"color": STUDY_COLOUR, "marker": "s", "markersize": 3}
