@@ -150,6 +150,25 @@ def extract_features(
     return result
 
 
+def picture_features(
+    pictures: np.ndarray, backbone: str | Backbone = "mobilenet", weights: str = "auto", cache: Path = CACHE
+) -> np.ndarray:
+    """Pooled features of pictures in memory, such as changed copies of photographs; they are not kept.
+
+    Args:
+        pictures: `uint8 [n, size, size, 3]` at the backbone's input size.
+        backbone: see `extract_features`.
+        weights: see `extract_features`.
+        cache: where the converted backbone is kept.
+
+    Returns:
+        `float32 [n, features]`.
+    """
+    backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
+    compute = _engine(backbone, weights, "auto", cache)
+    return np.stack(list(compute(pictures.__getitem__, list(range(len(pictures))))))
+
+
 def _digest(path: str | os.PathLike[str]) -> bytes:
     return hashlib.sha256(Path(path).read_bytes()).digest()
 
