@@ -472,6 +472,13 @@ def markdown(results: dict[str, Any]) -> str:
             f"{one['train']} training and {one['validation']} validation photographs "
             f"({results['photographs']}).\n\n{parts[0]}"
         )
+        trained = one["original_epochs_trained"]
+        if trained < one["epochs"]:
+            parts.append(
+                f"\nOf each of the original's trainings the first {trained if trained > 1 else 'epoch'}"
+                f"{' epochs' if trained > 1 else ''} ran, and the others count as long as the median of those; the "
+                f"accuracies, too, are both recipes' within {'them' if trained > 1 else 'it'}."
+            )
         parts.append("")
     if sizes := results.get("size"):
         parts.append(
