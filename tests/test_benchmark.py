@@ -20,6 +20,8 @@ def test_copies_show_the_same_photograph_and_are_files_of_their_own(photographs,
 
 
 def test_the_published_figures_are_whole_and_make_a_table():
+    if not benchmark.PUBLISHED.is_file():
+        pytest.skip("no figures are published yet: make benchmark ARGS=--publish, on an idle machine")
     results = json.loads(benchmark.PUBLISHED.read_text())
     assert set(benchmark.MEASUREMENTS) <= set(results)
     table = benchmark.markdown(results)

@@ -22,8 +22,6 @@ from train_model.preprocessing import SCENES
 
 DOCUMENTS = (REPOSITORY / "README.md", REPOSITORY / "train_model" / "MODEL_CARD.md")
 METRICS = REPOSITORY / "notebooks" / "metrics.json"
-BENCHMARK = REPOSITORY / "train_model" / "benchmark_results.json"
-SERVING = REPOSITORY / "containerize_deploy" / "benchmark_results.json"
 
 PICTURE = REPOSITORY / "train_model" / "answers.png"
 SHOWN = ("coast/coast_03.jpg", "forest/forest_09.jpg", "mountain/mountain_12.jpg")
@@ -215,13 +213,6 @@ def scope() -> str:
     )
 
 
-def benchmark() -> str:
-    """What `make benchmark` measured, last time it was published."""
-    from train_model.benchmark import markdown  # brings Keras along, which the check of a page can do without
-
-    return markdown(_read(BENCHMARK))
-
-
 BLOCKS: dict[str, Callable[[], str]] = {
     "results": results,
     "footprint": footprint,
@@ -231,7 +222,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "robustness": robustness,
     "calibration": calibration,
     "scope": scope,
-    "benchmark": benchmark,
 }
 
 
