@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from data_prep_eda.dataset import load_dataset
 from train_model import benchmark
