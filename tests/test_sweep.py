@@ -267,6 +267,8 @@ def bucket(monkeypatch):
         monkeypatch.setenv(name, value)
     bucket = boto3.resource("s3").create_bucket(Bucket="sweeps")
     yield bucket
+    bucket.objects.delete()  # moto keeps its buckets as long as this process lives
+    bucket.delete()
     server.stop()
 
 
