@@ -240,7 +240,7 @@ def quantised_backbone(
 ) -> Path:
     """The backbone in 8 bits, converted once; needs the TensorFlow backend.
 
-    8-bit arithmetic moves MobileNet's pooled features by a quarter of their length. A head that has met such
+    8-bit arithmetic moves MobileNet's pooled features by a quarter to a third of their length. A head that has met such
     features takes it better.
 
     Args:

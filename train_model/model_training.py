@@ -137,7 +137,7 @@ changed = view_features(
 print(f"{len(views)} views of {len(labels)} training photographs, {views.shape[2]} features each")
 
 
-# The model will be served in 8 bits, whose rounding moves the features by about a quarter of their length. The discriminant head therefore learns from the 8-bit network's features as well. (The conversion needs TensorFlow; with another backend this step is left out.)
+# The model will be served in 8 bits, whose rounding moves the features by a quarter to a third of their length. The discriminant head therefore learns from the 8-bit network's features as well. (The conversion needs TensorFlow; with another backend this step is left out.)
 
 if quantised_views and keras.backend.backend() == "tensorflow":
     options = {"seed": seed, "backbone": network, "weights": weights}
@@ -242,4 +242,4 @@ print("recorded")
 
 # ## What this tells
 #
-# Training is a matter of seconds once the features are there; what is worth the time is which views they are taken from. `train_model/model_training.py` is this notebook as a script, written by `make export`. Next: notebook `07_evaluate_model`, on photographs that had no part in any of this.
+# Training is a matter of seconds once the features are there; what is worth the time is which views they are taken from. `train_model/model_training.py` is this notebook as a script, written by `make export`. Next: notebook `07_evaluate_model`, on photographs that had no part in the training.

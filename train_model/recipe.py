@@ -7,7 +7,7 @@ What it changes against the study, and why (notebooks 05 to 07 carry the measure
 - The head is a linear discriminant with a shrunk covariance instead of a few epochs of gradient descent. It
   is as small (one dense layer) and better on photographs from sources and of kinds it was not trained on. It
   has no learning rate, no epochs and no random start.
-- The head also learns from features that the network gives in 8 bits, as it is served. They lie a quarter of
+- The head also learns from features that the network gives in 8 bits, as it is served. They lie a quarter to a third of
   their length away from the exact ones.
 - One temperature makes its probabilities honest, and `train_model.scope` says when to trust neither.
 """
