@@ -163,7 +163,8 @@ def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, d
             except ParameterError as error:
                 if "has no parameter" not in str(error):
                     raise
-                unknown = unknown or error
+                if unknown is None or "did you mean" in str(error):
+                    unknown = error
         if not taken and unknown:
             raise unknown
     return assigned
