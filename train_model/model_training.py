@@ -140,9 +140,10 @@ print(f"{len(views)} views of {len(labels)} training photographs, {views.shape[2
 # The model will be served in 8 bits, whose rounding moves the features by a quarter to a third of their length. The discriminant head therefore learns from the 8-bit network's features as well. (The conversion needs TensorFlow; with another backend this step is left out.)
 
 if quantised_views and keras.backend.backend() == "tensorflow":
+    fewer = min(quantised_views, len(views) - 1)
     options = {"seed": seed, "backbone": network, "weights": weights}
     options["model"] = quantised_backbone(training["path"], network, weights)
-    eight_bit = view_features(training["path"], quantised_views, augmentation=augmentation, **options)
+    eight_bit = view_features(training["path"], fewer, augmentation=augmentation, **options)
     eight_bit_changed = view_features(validation["path"], validation_views, **options | {"seed": seed + 1000})
     distance = np.linalg.norm(eight_bit - views[: len(eight_bit)]) / np.linalg.norm(views[: len(eight_bit)])
     print(f"The 8-bit features are {distance:.0%} of their length away from the exact ones")
