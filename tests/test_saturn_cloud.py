@@ -165,7 +165,7 @@ def test_sc_split_makes_a_job_that_fetches_the_code_and_works_through_the_list(t
     batch = {"nprocs": 1, "remote_output_path": f"file://{tmp_path}/out", "runs": runs}
     (tmp_path / "saturn" / "batch.json").write_text(json.dumps(batch))
     (split,) = re.findall(r"^sc split .*$", GUIDE, re.MULTILINE)
-    split = split.replace("/home/jovyan/workspace/scene-classifier", str(there))
+    split = split.replace("/home/jovyan/scene-classifier", str(there))
     split = split.replace("/home/jovyan/commands", str(tmp_path / "commands"))
     api = f"export SATURN_BASE_URL={address}"
     # An account comes with a place for uploads; here it is a folder.
