@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
@@ -41,11 +44,28 @@ def test_every_form_answers_as_keras_does(model, photographs, kind, runtime):
     assert np.abs(answers - expected).max() < (0.03 if kind == "int8" else 0.005)
 
 
+def test_a_file_without_signature_computes_the_same(model, photographs):
+    answers = [
+        tflite.run(tflite.load_interpreter(tflite.convert(model, "float32", signature=named)), photographs[0])
+        for named in (True, False)
+    ]
+    (with_signature,), (without,) = (answer.values() for answer in answers)
+    np.testing.assert_array_equal(with_signature, without)
+
+
 def test_the_8_bit_file_takes_bytes_and_gives_floats(model, photographs):
     interpreter = tflite.load_interpreter(tflite.convert(model, "int8", representative=photographs))
     (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert entry["shape"].tolist() == [1, 32, 32, 3]
     assert (entry["dtype"], result["dtype"]) == (np.uint8, np.float32)
+
+
+def test_loading_on_several_threads_at_once_leaves_standard_error_open(model, capfd):
+    content = tflite.convert(model, "float32")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: tflite.load_interpreter(content), range(64)))
+    os.write(2, b"still here")
+    assert "still here" in capfd.readouterr().err
 
 
 def test_mistakes_are_sentences(model):

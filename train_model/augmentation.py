@@ -86,14 +86,29 @@ def _warp(image: Image.Image, matrix: np.ndarray) -> Image.Image:
         matrix: `float [2, 3]`, from output to input coordinates, both in pixels from the centre.
     """
     size = image.width
-    margin = size // 2  # enough for 45 degrees of rotation with a shift of a tenth
-    padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    margin = (
+        size // 3 + 10
+    )  # enough for 30 degrees of rotation with a zoom of a tenth and a shift of 10 pixels
     centre = size / 2
     inner = matrix.copy()
     inner[:, 2] += centre + margin - matrix[:, :2] @ np.array([centre, centre])
-    return Image.fromarray(padded).transform(
+    return _repeat_edges(image, margin).transform(
         (size, size), Image.Transform.AFFINE, tuple(inner.ravel()), Image.Resampling.BILINEAR
     )
+
+
+def _repeat_edges(image: Image.Image, margin: int) -> Image.Image:
+    """The image with its outermost pixels repeated on all sides: `numpy.pad(mode="edge")`, at a third of the cost."""
+    width, height = image.size
+    padded = Image.new(image.mode, (width + 2 * margin, height + 2 * margin))
+    padded.paste(image, (margin, margin))
+    for row, to in ((0, 0), (height - 1, height + margin)):
+        edge = image.resize((width, margin), Image.Resampling.NEAREST, box=(0, row, width, row + 1))
+        padded.paste(edge, (margin, to))
+    for column, to in ((margin, 0), (margin + width - 1, width + margin)):
+        box = (column, 0, column + 1, padded.height)
+        padded.paste(padded.resize((margin, padded.height), Image.Resampling.NEAREST, box=box), (to, 0))
+    return padded
 
 
 def _as_run(image: Image.Image, rng: np.random.Generator) -> Image.Image:

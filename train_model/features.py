@@ -228,7 +228,9 @@ def _compute_keras(
 def _litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
     """The backbone as a float32 TFLite file, converted once."""
     path = cache / "litert" / f"{_configuration(backbone, weights)}.tflite"
-    return _converted(path, lambda: tflite.convert(feature_extractor(backbone, weights), "float32"))
+    return _converted(
+        path, lambda: tflite.convert(feature_extractor(backbone, weights), "float32", signature=False)
+    )
 
 
 def quantised_backbone(
