@@ -11,7 +11,7 @@ from data_prep_eda.dataset import SAMPLE
 from train_model import features
 from train_model.augmentation import AUGMENTATIONS
 from train_model.backbones import BACKBONES, WeightsNotFound, find_weights
-from train_model.features import View, extract_features, quantised_backbone
+from train_model.features import View, extract_features
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +70,6 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(paths, tmp_path, mon
     result = extract_features(paths, cache=tmp_path)
     assert len(computed) == 5  # nine, less two whole parts
     assert np.array_equal(result, extract_features(paths, cache=tmp_path))
-
-
-def test_the_8_bit_network_has_a_cache_of_its_own(paths, cache):
-    mobilenet = BACKBONES["mobilenet"]
-    exact = extract_features(paths, cache=cache)
-    model = quantised_backbone(paths, mobilenet, cache=cache)
-    rounded = extract_features(paths, cache=cache, model=model)
-    distance = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
-    assert 0.01 < distance < 0.6
-    assert np.array_equal(extract_features(paths, cache=cache), exact)
-    assert quantised_backbone(paths, mobilenet, cache=cache) == model
 
 
 def test_views_depend_on_the_photograph_not_on_its_neighbours(paths, cache):

@@ -63,7 +63,7 @@ def test_views_are_the_photograph_and_then_one_augmented_view_after_the_other(mo
     monkeypatch.setattr(recipe, "extract_features", extract_features)
     features = view_features(["a", "b"], 2, seed=7, progress=lambda done, n: reported.append((done, n)))
     assert features.shape == (3, 2, 4)
-    assert asked == [None, "robust-v1-7-0", "robust-v1-7-1"]
+    assert asked == [None, "robust-v2-7-0", "robust-v2-7-1"]
     assert reported == [(2, 6), (4, 6), (6, 6)]
     assert view_features(["a"], 2, augmentation="none", progress=lambda *_: None).shape == (1, 1, 4)
 

@@ -168,12 +168,44 @@ def _other_camera(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.point([int(level) for level in table.ravel()])
 
 
+# Light and colour of the study's 1,026 photographs at 224 pixels, in YCbCr: the mean level of a channel, and the
+# logarithm of its spread, each as (average, standard deviation) over the photographs. Blue and red oppose each other.
+LEVELS = ((109.0, 28.0), (129.0, 16.0), (123.0, 13.0))
+LOG_SPREADS = ((3.90, 0.30), (2.43, 0.54), (2.08, 0.62))
+BLUE_AGAINST_RED = -0.75  # correlation of the mean levels of Cb and Cr
+
+
+def _other_light(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Light and colour of another photograph, to a part that is drawn too.
+
+    Each channel's mean and spread move towards those of a photograph that is drawn from what photographs are like
+    (Reinhard et al., Color Transfer between Images, IEEE CG&A 21(5), 2001): a forest in the light of a snowfield, a
+    coast without blue. What the scene is no longer shows in its colours.
+    """
+    part = rng.uniform(0.3, 1.0)
+    brightness, blue, red = rng.normal(size=3)
+    red = BLUE_AGAINST_RED * blue + np.sqrt(1 - BLUE_AGAINST_RED**2) * red
+    draws = zip(LEVELS, (brightness, blue, red), LOG_SPREADS, rng.normal(size=3), strict=True)
+    image = image.convert("YCbCr")
+    table = []
+    for channel, ((level, by), z, (log_spread, log_by), log_z) in zip(image.split(), draws, strict=True):
+        pixels = np.asarray(channel)
+        mean, spread = pixels.mean(), pixels.std() + 2.0  # a plain surface has no spread to enlarge
+        new_mean = (1 - part) * mean + part * (level + by * z)
+        gain = (np.exp(log_spread + log_by * log_z) / spread) ** part
+        table.append(np.clip((np.arange(256) - mean) * gain + new_mean + 0.5, 0, 255).astype(np.uint8))
+    return image.point([int(level) for level in np.concatenate(table)]).convert("RGB")
+
+
 def _robust(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if rng.random() < 0.8:
         image = _random_crop(image, rng, smallest=0.4)
-    if rng.random() < 0.6:
+    colours = rng.random()
+    if colours < 0.6:
+        image = _other_light(image, rng)
+    elif colours < 0.85:
         image = _other_camera(image, rng)
     if rng.random() < 0.05:
         image = image.convert("L").convert("RGB")
@@ -204,8 +236,9 @@ AUGMENTATIONS = {
         Augmentation(
             "robust",
             "what another source changes: left-right flip, crops down to 40 % of the area, resolution, JPEG "
-            "compression, brightness, contrast, saturation and white balance",
+            "compression, light and colour",
             _robust,
+            version=2,
         ),
     )
 }

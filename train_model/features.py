@@ -82,7 +82,6 @@ def extract_features(
     view: View | None = None,
     cache: Path = CACHE,
     engine: str = "auto",
-    model: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Pooled features of photographs, from the cache where they are known.
@@ -98,7 +97,6 @@ def extract_features(
         cache: folder of the cache.
         engine: `litert` (XNNPACK, fastest on a CPU), `keras` (any backend, any GPU) or `auto`: Keras if it
             sees a GPU or doesn't run on TensorFlow, else LiteRT. They differ by about 2e-5 in a feature.
-        model: a TFLite file of the backbone to compute with instead, see `quantised_backbone`.
         progress: called with (done, all).
 
     Returns:
@@ -109,7 +107,7 @@ def extract_features(
         WeightsNotFound: features are missing and so are the weights to compute them.
     """
     backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
-    name = _configuration(backbone, weights, model)
+    name = _configuration(backbone, weights)
     folders = [_cache_folder(root, name, view) for root in (cache, SHIPPED_CACHE)]
     known = _read_index(folders)
     result = _allocate((len(paths), backbone.features), cache)
@@ -128,10 +126,7 @@ def extract_features(
     if not missing:
         return result
 
-    if model:
-        compute = functools.partial(_compute_litert, model)
-    else:
-        compute = _engine(backbone, weights, engine, cache)
+    compute = _engine(backbone, weights, engine, cache)
 
     def prepare(row: int) -> np.ndarray:
         photograph = load_photograph(paths[row], backbone.input_size)
@@ -228,42 +223,13 @@ def _compute_keras(
 def _litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
     """The backbone as a float32 TFLite file, converted once."""
     path = cache / "litert" / f"{_configuration(backbone, weights)}.tflite"
-    return _converted(
-        path, lambda: tflite.convert(feature_extractor(backbone, weights), "float32", signature=False)
-    )
-
-
-def quantised_backbone(
-    paths: Sequence[str | os.PathLike[str]],
-    backbone: Backbone,
-    weights: str = "auto",
-    photographs: int = REPRESENTATIVE,
-    cache: Path = CACHE,
-) -> Path:
-    """The backbone in 8 bits, converted once; needs the TensorFlow backend.
-
-    8-bit arithmetic moves MobileNet's pooled features by a quarter to a third of their length. A head that has met such
-    features takes it better.
-
-    Args:
-        paths: training photographs; `representative` draws those that fix the ranges of the activations.
-        backbone: which network.
-        weights: see `train_model.backbones.find_weights`.
-        photographs: how many are drawn.
-        cache: where the file is kept.
-
-    Returns:
-        A TFLite file for `extract_features`.
-    """
-    chosen = representative(paths, photographs)
-    digest = hashlib.sha256(b"".join(_in_order(_digest, chosen))).hexdigest()[:8]
-    path = cache / "litert" / f"{_configuration(backbone, weights)}-int8-{digest}.tflite"
-
-    def convert() -> bytes:
-        pictures = np.stack([load_photograph(path, backbone.input_size) for path in chosen])
-        return tflite.convert(feature_extractor(backbone, weights), "int8", pictures)
-
-    return _converted(path, convert)
+    if not path.is_file():
+        content = tflite.convert(feature_extractor(backbone, weights), "float32", signature=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{uuid.uuid4().hex}")
+        part.write_bytes(content)
+        part.replace(path)
+    return path
 
 
 def representative(paths: Sequence[str | os.PathLike[str]], count: int = REPRESENTATIVE) -> list:
@@ -274,24 +240,12 @@ def representative(paths: Sequence[str | os.PathLike[str]], count: int = REPRESE
     ]
 
 
-def _converted(path: Path, convert: Callable[[], bytes]) -> Path:
-    """The file at a path, made first if there is none."""
-    if not path.is_file():
-        content = convert()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{uuid.uuid4().hex}")
-        part.write_bytes(content)
-        part.replace(path)
-    return path
-
-
 # --- cache -----------------------------------------------------------------------------------------------
 
 
-def _configuration(backbone: Backbone, weights: str, model: Path | None = None) -> str:
+def _configuration(backbone: Backbone, weights: str) -> str:
     """Names what turns pixels into features."""
-    name = f"{backbone.name}-{backbone.input_size}-{weights_digest(backbone, weights)}"
-    return f"{name}-{hashlib.sha256(model.read_bytes()).hexdigest()[:8]}" if model else name
+    return f"{backbone.name}-{backbone.input_size}-{weights_digest(backbone, weights)}"
 
 
 def _cache_folder(root: Path, configuration: str, view: View | None) -> Path:

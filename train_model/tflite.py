@@ -164,8 +164,9 @@ def convert(
         model: takes `[n, h, w, 3]` pixels of levels 0 to 255. Needs the TensorFlow backend.
         kind: `float32`; `float16` (weights in half precision); `dynamic_range` (weights in 8 bits, arithmetic
             in float32 where it must be); `int8` (weights and activations in 8 bits, `uint8` input, `float32`
-            output).
-        representative: `uint8 [n, h, w, 3]` photographs that fix the ranges of the activations; for `int8`.
+            output; the weights are rounded by `train_model.rounding`).
+        representative: `uint8 [n, h, w, 3]` photographs that fix the ranges of the activations and the rounding
+            of the weights; for `int8`.
         signature: whether the file names its input and outputs. It must where others read it; a file for
             `run` alone does without, is converted in a quarter of the time, and computes the same.
 
@@ -184,9 +185,15 @@ def convert(
     import keras
     import tensorflow as tf  # only the conversion needs TensorFlow itself
 
+    from train_model.rounding import rounded_weights
+
     # A fixed batch of one lets the runtime plan its memory once.
     shape = (1, *model.input_shape[1:])
-    with tempfile.TemporaryDirectory() as folder, _quiet_stderr():
+    with contextlib.ExitStack() as stack:
+        if kind == "int8":
+            stack.enter_context(rounded_weights(model, representative))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(_quiet_stderr())
         if signature:
             photograph = keras.InputSpec(shape=shape, dtype="float32", name="photograph")
             model.export(folder, format="tf_saved_model", verbose=False, input_signature=[photograph])
