@@ -82,7 +82,9 @@ def test_a_scene_that_was_left_out_is_a_stranger():
     features, labels, _ = _world(0, 240)
     views = np.stack([features, features * 1.1])
     half = np.arange(len(labels)) % 2 == 0
-    table = leave_one_scene_out(views, labels, [(np.where(half)[0], np.where(~half)[0])], fit_discriminant)
+    table = leave_one_scene_out(
+        views, labels, [(np.where(half)[0], np.where(~half)[0])], lambda f, t, _: fit_discriminant(f, t)
+    )
     assert set(table["score"]) == {"energy", "lead", "nearness", "scope"}
     assert len(table) == 3 * 4
     assert (table.query("score == 'scope'")["auroc"] > 0.9).all()

@@ -1,4 +1,4 @@
-"""Writes the figures in README.md and MODEL_CARD.md from the metrics that runs have recorded.
+"""Writes the figures in the documents from the metrics that runs and benchmarks have recorded.
 
     python -m train_model.readme            write them
     python -m train_model.readme --picture  draw the README's picture with the committed model
@@ -20,8 +20,14 @@ from typing import Any
 from data_prep_eda.dataset import REPOSITORY
 from train_model.preprocessing import SCENES
 
-DOCUMENTS = (REPOSITORY / "README.md", REPOSITORY / "train_model" / "MODEL_CARD.md")
+DOCUMENTS = (
+    REPOSITORY / "README.md",
+    REPOSITORY / "train_model" / "MODEL_CARD.md",
+    REPOSITORY / "containerize_deploy" / "README.md",
+)
 METRICS = REPOSITORY / "notebooks" / "metrics.json"
+TRAINING_TIMES = REPOSITORY / "train_model" / "benchmark_results.json"
+SERVICE_TIMES = REPOSITORY / "containerize_deploy" / "benchmark_results.json"
 
 PICTURE = REPOSITORY / "train_model" / "answers.png"
 SHOWN = ("coast/coast_03.jpg", "forest/forest_09.jpg", "mountain/mountain_12.jpg")
@@ -162,6 +168,37 @@ def _verdicts(m: dict[str, Any], prefix: str) -> list[str]:
     return lines
 
 
+STEPS = {
+    "study_s_head_no_views": "the study's: gradient head, no augmented views",
+    "discriminant_no_views": "discriminant head, no augmented views",
+    "discriminant_views": "discriminant head, augmented views",
+    "discriminant_views_rare_kinds_count_more": "the same, rare kinds count more (served)",
+    "study_s_head_views": "gradient head, augmented views",
+    "discriminant_on_xception_no_views": "discriminant head on Xception, no augmented views",
+}
+
+
+def steps() -> str:
+    """What each step of the recipe buys on kinds of scene that were not trained on."""
+    m = _read(METRICS)
+    rows = []
+    for name, title in STEPS.items():
+        keys = [f"cross_validation.step_{name}_{kind}" for kind in KINDS]
+        rows.append([title, *(f"{m[key]:.3f}" if key in m else "" for key in keys)])
+    return table(["recipe", *KINDS.values()], rows)
+
+
+def eight_bits() -> str:
+    """What 8-bit arithmetic costs."""
+    m = _read(METRICS)
+    return (
+        f"Rounded each to the nearest step, the weights would move the features by {m['tflite.features_moved_nearest']:.0%} "
+        f"of their length; as they are rounded here they move them by {m['tflite.features_moved']:.0%}. On changed copies "
+        f"of the test photographs the 8-bit file is right on {m['tflite.copies_accuracy']:.1%} and Keras on "
+        f"{m['tflite.copies_accuracy_keras']:.1%}; they agree on {m['tflite.copies_agreement']:.1%}."
+    )
+
+
 def robustness() -> str:
     """Accuracy under each kind of change."""
     m = _read(METRICS)
@@ -213,12 +250,86 @@ def scope() -> str:
     )
 
 
+def benchmark() -> str:
+    """Sweeps by the original's recipe and by this project's, and what they cost at scale."""
+    r = _read(TRAINING_TIMES)
+    rows = [
+        [
+            f"{len(one['rates'])} rates × {one['epochs']} epochs, "
+            + ("no augmentation" if name == "none" else "the study's augmentation"),
+            f"{one['original_seconds']:.0f} s",
+            f"{one['project_seconds']:.1f} s",
+            f"**{one['ratio']:.0f} times**" if one["ratio"] >= 10 else f"**{one['ratio']:.1f} times**",
+            f"{one['original_best_val_accuracy']:.3f} and {one['project_best_val_accuracy']:.3f}",
+            f"{one['share_of_floor']:.0%}",
+        ]
+        for name, one in r["recipe"].items()
+    ]
+    header = ["sweep", "original", "this project", "faster", "validation accuracy, both", "of it the network"]
+    first, last = r["size"][0], r["size"][-1]
+    most = r["heads"][-1]
+    runs, one = r["papermill"], r["recipe"]["none"]
+    gpu = r.get("gpu")
+    return "\n".join(
+        [
+            f"On {r['machine']['cores']} cores ({r['machine']['processor']}), {one['train']} training and "
+            f"{one['validation']} validation photographs ({r['photographs']}), medians, this project from a cold cache:",
+            "",
+            table(header, rows),
+            "",
+            f"- {last['photographs'] // first['photographs']} times the photographs take "
+            f"{last['seconds'] / first['seconds']:.1f} times the time, and {last['megabytes_peak']} MB of memory instead "
+            f"of {first['megabytes_peak']}.",
+            f"- {most['heads']} heads take {most['times_one_head']:.1f} times as long as one.",
+            f"- A run by papermill costs {runs['run_seconds']:.1f} s beyond its notebook; in a sweep, "
+            f"{runs['seconds_a_point']['1']:.1f} s a point with one worker and {runs['seconds_a_point']['2']:.1f} s with two.",
+            f"- On a GPU: {gpu['augmented_photographs_a_second']:.0f} augmented photographs a second with {gpu['backend']}."
+            if gpu
+            else "- No GPU was at hand.",
+        ]
+    )
+
+
+def serving() -> str:
+    """The service beside the original study's."""
+    r = _read(SERVICE_TIMES)
+    latency, start, memory = r["latency"], r["start"], r["memory"]
+    rows = [
+        [
+            name,
+            f"{one['service']['p50']:.1f} ms",
+            f"{one['original']['p50']:.1f} ms",
+            f"{one['times_faster_p50']:.1f}",
+        ]
+        for name, one in latency.items()
+        if isinstance(one, dict)
+    ]
+    worst = max(one["peak"] for one in memory.values() if isinstance(one, dict))
+    return "\n".join(
+        [
+            f"One thread of {r['machine']}, medians from a JPEG's bytes to the answer:",
+            "",
+            table(["photograph", "this service", "the original", "times faster"], rows),
+            "",
+            f"From the start of Python to the first answer it takes {start['service']['p50']:.2f} s, with TensorFlow "
+            f"imported {start['with_tensorflow']['p50']:.1f} s. The process holds {memory['256x256']['at_rest']} MB at rest, "
+            f"{memory['12 megapixels']['peak']} MB at the peak of a 12-megapixel JPEG, {worst} MB at the peak of the worst "
+            f"photograph that is taken. The image adds {r['size']['total']:.0f} MB to its base, "
+            f"{r['size']['compressed']:.0f} MB compressed.",
+        ]
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "results": results,
     "footprint": footprint,
     "test": test,
     "cross-validation": cross_validation,
     "new-kinds": new_kinds,
+    "steps": steps,
+    "eight-bits": eight_bits,
+    "benchmark": benchmark,
+    "serving": serving,
     "robustness": robustness,
     "calibration": calibration,
     "scope": scope,

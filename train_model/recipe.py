@@ -29,7 +29,7 @@ from train_model.features import CACHE, View, extract_features
 from train_model.heads import assemble
 from train_model.scope import Scope, fit_scope, scene_means, shrunk_covariance, threshold
 
-RARE = 5  # a kind counts as at least so many photographs
+RARE = 10  # a kind counts as at least so many photographs
 SHRINKAGE = 0.8  # between 0.7, best on other sources, and 0.9, best on other kinds of the same scene
 
 

@@ -195,7 +195,7 @@ def leave_one_scene_out(
     views: np.ndarray,
     labels: np.ndarray,
     divisions: Iterable[tuple[np.ndarray, np.ndarray]],
-    head: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    head: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """The best test of strangers that needs no photographs of anything else.
@@ -207,7 +207,8 @@ def leave_one_scene_out(
         views: `[views, n, features]`; view 0 is the photograph as it is.
         labels: `int [n]`.
         divisions: (train, test) positions, for instance of group-aware folds.
-        head: features and labels to the kernel `[features, scenes]` and bias `[scenes]` of a linear head.
+        head: features, labels and positions of the photographs to the kernel `[features, scenes]` and bias
+            `[scenes]` of a linear head.
         progress: called with (done, all).
 
     Returns:
@@ -223,7 +224,7 @@ def leave_one_scene_out(
             scenes, strangers = test[labels[test] != left_out], test[labels[test] == left_out]
             features = np.concatenate(views[:, known]).astype(np.float64)
             targets = np.tile(np.unique(labels[known], return_inverse=True)[1], len(views))
-            kernel, bias = head(features, targets)
+            kernel, bias = head(features, targets, np.tile(known, len(views)))
             scope = fit_scope(features, targets, kernel, bias)
             for score, function in _parts(scope, features, kernel, bias).items():
                 strange = function(views[0, strangers])

@@ -156,7 +156,12 @@ def _milliseconds(name: str, photograph: np.ndarray) -> float:
 
 
 def convert(
-    model: keras.Model, kind: str, representative: np.ndarray | None = None, *, signature: bool = True
+    model: keras.Model,
+    kind: str,
+    representative: np.ndarray | None = None,
+    *,
+    rounding: bool = True,
+    signature: bool = True,
 ) -> bytes:
     """Converts a Keras model to a TFLite file.
 
@@ -164,9 +169,11 @@ def convert(
         model: takes `[n, h, w, 3]` pixels of levels 0 to 255. Needs the TensorFlow backend.
         kind: `float32`; `float16` (weights in half precision); `dynamic_range` (weights in 8 bits, arithmetic
             in float32 where it must be); `int8` (weights and activations in 8 bits, `uint8` input, `float32`
-            output; the weights are rounded by `train_model.rounding`).
+            output).
         representative: `uint8 [n, h, w, 3]` photographs that fix the ranges of the activations and the rounding
             of the weights; for `int8`.
+        rounding: whether `train_model.rounding` rounds the weights of `int8`, or else the converter each of them to
+            the nearest step.
         signature: whether the file names its input and outputs. It must where others read it; a file for
             `run` alone does without, is converted in a quarter of the time, and computes the same.
 
@@ -190,7 +197,7 @@ def convert(
     # A fixed batch of one lets the runtime plan its memory once.
     shape = (1, *model.input_shape[1:])
     with contextlib.ExitStack() as stack:
-        if kind == "int8":
+        if kind == "int8" and rounding:
             stack.enter_context(rounded_weights(model, representative))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(_quiet_stderr())
