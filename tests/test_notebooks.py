@@ -124,6 +124,11 @@ def test_training_script_runs_by_itself(photographs, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out" / "models" / "scene_mobilenet.keras").is_file()
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["final.learning_rate"] == 0.01
+    less = [*flags, "--output-dir", "less", "--head", "gradient", "--no-save-files"]
+    done = subprocess.run([*command, *less], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not list((tmp_path / "less").rglob("*.keras"))
+    assert "final.val_accuracy" in json.loads((tmp_path / "less" / "metrics.json").read_text())
 
 
 def run_of(kind: str, folder: Path, **parameters) -> Path:

@@ -91,6 +91,12 @@ def wait_for(condition, what: str) -> None:
 # --- Grid files -------------------------------------------------------------------------------------------
 
 
+def test_the_studys_own_grid_fits_notebook_06_and_leaves_models_out():
+    grid = read_grid(REPOSITORY / "train_model" / "study_grid.yml")
+    assert len(grid.points) == 2 * 4 * 2 * 3  # backbones × rates × augmentation × seeds
+    assert {point.parameters["save_files"] for point in grid.points} == {False}
+
+
 def test_a_grid_is_every_combination_and_the_points_named_one_by_one(study):
     grid = read_grid(
         study(

@@ -463,7 +463,7 @@ def markdown(results: dict[str, Any]) -> str:
             what = "without augmentation" if augmentation == "none" else "with the study's augmentation"
             parts.append(
                 f"| {len(one['rates'])} rates × {one['epochs']} epochs, {what} | {one['original_seconds']:.0f} s | "
-                f"{one['project_seconds']:.1f} s ({part_words(one)}) | {one['ratio']:.0f} × | {one['cpu_ratio']:.0f} × | "
+                f"{one['project_seconds']:.1f} s ({part_words(one)}) | {times(one['ratio'])} × | {times(one['cpu_ratio'])} × | "
                 f"{one['original_best_val_accuracy']:.3f}, {one['project_best_val_accuracy']:.3f} | "
                 f"{one['floor_seconds']:.1f} s ({one['share_of_floor']:.0%} of the time) |"
             )
@@ -512,6 +512,11 @@ def markdown(results: dict[str, Any]) -> str:
     host = results["machine"]
     parts.append(f"\nMeasured on {host['cores']} cores ({host['processor']}), Python {host['python']}.")
     return "\n".join(parts)
+
+
+def times(ratio: float) -> str:
+    """A ratio with the digits that it is good for: 6.2, 53."""
+    return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
 
 
 def part_words(recipe: dict[str, Any]) -> str:

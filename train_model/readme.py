@@ -252,6 +252,8 @@ def scope() -> str:
 
 def benchmark() -> str:
     """Sweeps by the original's recipe and by this project's, and what they cost at scale."""
+    from train_model.benchmark import times  # which brings Keras
+
     r = _read(TRAINING_TIMES)
     rows = [
         [
@@ -259,7 +261,7 @@ def benchmark() -> str:
             + ("no augmentation" if name == "none" else "the study's augmentation"),
             f"{one['original_seconds']:.0f} s",
             f"{one['project_seconds']:.1f} s",
-            f"**{one['ratio']:.0f} times**" if one["ratio"] >= 10 else f"**{one['ratio']:.1f} times**",
+            f"**{times(one['ratio'])} times**",
             f"{one['original_best_val_accuracy']:.3f} and {one['project_best_val_accuracy']:.3f}",
             f"{one['share_of_floor']:.0%}",
         ]

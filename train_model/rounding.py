@@ -76,9 +76,13 @@ def round_filters(weights: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     )
     covariance = covariance + damping[:, None, None] * np.eye(weights.shape[2])
     pass_on = np.linalg.cholesky(np.linalg.inv(covariance)).transpose(0, 2, 1)
+    largest = np.abs(weights).argmax(axis=2)
+    ends = np.sign(weights) * STEPS
     rounded = np.empty_like(weights)
     for i in range(weights.shape[2]):
-        rounded[:, :, i] = np.clip(np.round(weights[:, :, i] / step), -STEPS, STEPS) * step
+        steps = np.clip(np.round(weights[:, :, i] / step), -STEPS, STEPS)
+        # The largest weight stays the largest: the converter reads the step off it.
+        rounded[:, :, i] = np.where(largest == i, ends[:, :, i], steps) * step
         error = (weights[:, :, i] - rounded[:, :, i]) / pass_on[:, None, i, i]
         weights[:, :, i + 1 :] -= error[:, :, None] * pass_on[:, None, i, i + 1 :]
     return np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None, :], 2)
