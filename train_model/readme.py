@@ -76,7 +76,33 @@ def results() -> str:
             f"to {m[f'tflite.litert_{chosen}_high']:.3f})",
         ],
     ]
-    return table(["model (notebook)", "validation accuracy", "test accuracy (95 % interval)"], rows)
+    beyond = [
+        [title, f"{m[study]:.3f}", f"**{m[served]:.3f}**"]
+        for title, study, served in (
+            (
+                "kinds of scene that were not trained on, accuracy",
+                "cross_validation.new_kinds_study_none_as_they_are",
+                "cross_validation.new_kinds_served_as_they_are",
+            ),
+            (
+                "test photographs changed in 13 ways at 5 strengths, accuracy",
+                "test.robustness_study",
+                "test.robustness_served",
+            ),
+            (
+                "a scene left out of the training, told from the others (AUROC; left: by its energy)",
+                "test.scope_left_out_energy",
+                "test.scope_left_out_scope",
+            ),
+        )
+    ]
+    return "\n".join(
+        [
+            table(["model (notebook)", "validation accuracy", "test accuracy (95 % interval)"], rows),
+            "",
+            table(["beyond the study's test set (07)", "the study's recipe", "served"], beyond),
+        ]
+    )
 
 
 def footprint() -> str:
@@ -283,7 +309,7 @@ def benchmark() -> str:
             f"{last['seconds'] / first['seconds']:.1f} times the time, and {last['megabytes_peak']} MB of memory instead "
             f"of {first['megabytes_peak']}.",
             f"- {most['heads']} heads take {most['times_one_head']:.1f} times as long as one.",
-            f"- A run by papermill costs {runs['run_seconds']:.1f} s beyond its notebook; in a sweep, "
+            f"- A run by papermill costs {runs['run_seconds']:.1f} s, most of it the start of a kernel; in a sweep, "
             f"{runs['seconds_a_point']['1']:.1f} s a point with one worker and {runs['seconds_a_point']['2']:.1f} s with two.",
             f"- On a GPU: {gpu['augmented_photographs_a_second']:.0f} augmented photographs a second with {gpu['backend']}."
             if gpu
