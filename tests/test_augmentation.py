@@ -67,3 +67,14 @@ def test_shifts_repeat_the_edge_instead_of_inventing_black():
     white = np.full((8, 64, 64, 3), 255, np.uint8)
     for name in ("as_run", "as_meant"):
         assert AUGMENTATIONS[name].view(white, seed=0, view=0).min() == 255
+
+
+def test_the_robust_views_come_in_other_light_but_keep_their_shapes(landscapes):
+    views = np.concatenate([AUGMENTATIONS["robust"].view(landscapes[:1], 0, view) for view in range(60)])
+    sky = views[:, :12].mean(axis=(1, 2))
+    assert np.ptp(sky.mean(axis=1)) > 60  # from dusk to glare
+    warm = sky[:, 0] > sky[:, 2]
+    assert 0.05 < warm.mean() < 0.6  # a blue sky that turned grey or red
+    brightness = views.mean(axis=3)
+    spread = brightness.std(axis=(1, 2))
+    assert np.median(spread) > 5  # whatever the light, there is something to see

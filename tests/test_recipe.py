@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from train_model import recipe
-from train_model.recipe import fit_discriminant, train, view_features
+from train_model.recipe import RARE, fit_discriminant, kind_importance, train, view_features
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,31 @@ def test_scenes_count_alike_however_many_photographs_they_have(blobs):
     kernel, bias = fit_discriminant(features[few], labels[few])
     right = (unseen @ kernel + bias).argmax(axis=1) == truth
     assert right[truth == 0].mean() > 0.6
+
+
+def test_a_rare_kind_counts_more_than_its_photographs_but_less_than_a_common_one():
+    labels = np.array([0] * 110 + [1] * 40)
+    kinds = ["plain"] * 90 + ["beach"] * 19 + ["cave"] + [""] * 40
+    importance = kind_importance(kinds, labels)
+    assert importance.mean() == pytest.approx(1)
+    plain, beach, cave, unknown = (
+        importance[[kind == name for kind in kinds]] for name in ("plain", "beach", "cave", "")
+    )
+    assert beach[0] / plain[0] == pytest.approx((90 / 19) ** 0.5)
+    assert plain.sum() > beach.sum() > cave.sum()
+    assert cave[0] == pytest.approx(beach[0] * (19 / RARE) ** 0.5)  # one photograph does not speak for many
+    assert np.ptp(unknown) == 0
+
+
+def test_importance_is_like_having_a_photograph_several_times(blobs):
+    features, labels, unseen, truth = blobs
+    times = np.arange(len(labels)) % 3 + 1
+    weighed = fit_discriminant(features, labels, importance=times)
+    repeated = fit_discriminant(features.repeat(times, axis=0), labels.repeat(times))
+    for one, other in zip(weighed, repeated, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    trained = train(features[None], labels, unseen[None], truth, importance=times)
+    np.testing.assert_allclose(trained.kernel * trained.temperature, weighed[0], rtol=1e-4)
 
 
 def test_probabilities_are_calibrated_and_scores_thresholded(blobs):
