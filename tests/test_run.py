@@ -53,7 +53,7 @@ def test_failure_is_named_and_the_run_resumes(study, capsys):
     out = study / "runs" / "first"
     out.mkdir(parents=True)
     (out / "broken").touch()
-    assert run.main(["--out", str(out)]) == 1
+    assert run.main(["--out", str(out), "-p", "epochs", "3"]) == 1
     said = capsys.readouterr().err
     assert (
         "02_two.ipynb: failed in cell [3]" in said and "ValueError: no luck" in said and "--from 02" in said
@@ -61,6 +61,8 @@ def test_failure_is_named_and_the_run_resumes(study, capsys):
     before = (out / "notebooks" / "01_one.ipynb").stat().st_mtime_ns
     (out / "broken").unlink()
     assert run.main(["--from", "2"]) == 0
+    assert "As before in this run: epochs 3" in capsys.readouterr().out
+    assert json.loads((out / "metrics.json").read_text()) == {"x.epochs": 3}
     state = json.loads((out / "run.json").read_text())["notebooks"]
     assert {name: entry["status"] for name, entry in state.items()} == dict.fromkeys(
         ("01_one", "02_two", "03_three"), "complete"

@@ -75,20 +75,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    notebooks = select(sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), options.first, options.last)
-    overrides = {name: yaml.safe_load(value) for name, value in options.p}
-    if overrides.get("data_dir"):  # as the shell means it; the kernels stand elsewhere
-        overrides["data_dir"] = str(Path(overrides["data_dir"]).expanduser().resolve())
+    study = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    notebooks = select(study, options.first, options.last)
+    given = {name: yaml.safe_load(value) for name, value in options.p}
+    if given.get("data_dir"):  # as the shell means it; the kernels stand elsewhere
+        given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
     folder = _run_folder(options)
-    parameters = assign(notebooks, overrides | {"output_dir": str(folder)})
+    assign(notebooks, given)
+    # A run that goes on keeps its parameters: the later notebooks belong to the earlier ones' photographs.
+    state = _read_state(folder)
+    overrides = state.get("parameters", {}) | given
+    parameters = assign(study, overrides | {"output_dir": str(folder)})
     data_dir = str(overrides.get("data_dir", ""))
     resolve_data_dir(data_dir)  # a mistyped folder is better found now than by the first notebook
 
     executed = folder / "notebooks"
     executed.mkdir(parents=True, exist_ok=True)
-    state = _read_state(folder)
-    state["parameters"] = state.get("parameters", {}) | overrides
+    state["parameters"] = overrides
     print(f"Run folder: {shown_path(folder)}")
+    if kept := [f"{name} {value}" for name, value in overrides.items() if name not in given]:
+        print(f"As before in this run: {', '.join(kept)}")
     results: list[NotebookResult] = []
     for number, notebook in enumerate(notebooks, 1):
         with tqdm(
