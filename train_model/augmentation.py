@@ -86,9 +86,8 @@ def _warp(image: Image.Image, matrix: np.ndarray) -> Image.Image:
         matrix: `float [2, 3]`, from output to input coordinates, both in pixels from the centre.
     """
     size = image.width
-    margin = (
-        size // 3 + 10
-    )  # enough for 30 degrees of rotation with a zoom of a tenth and a shift of 10 pixels
+    # Enough for 30 degrees of rotation with a zoom of a tenth and a shift of 10 pixels.
+    margin = size // 3 + 10
     centre = size / 2
     inner = matrix.copy()
     inner[:, 2] += centre + margin - matrix[:, :2] @ np.array([centre, centre])

@@ -210,9 +210,8 @@ def convert(
             graph = tf.function(lambda photograph: model(photograph, training=False))
             concrete = graph.get_concrete_function(photograph)
             converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
-            converter.experimental_lower_to_saved_model = (
-                False  # else it writes and reads a SavedModel after all
-            )
+            # Else it writes and reads a SavedModel after all.
+            converter.experimental_lower_to_saved_model = False
         if kind != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if kind == "float16":
