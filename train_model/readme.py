@@ -300,6 +300,7 @@ def benchmark() -> str:
     first, last = r["size"][0], r["size"][-1]
     most = r["heads"][-1]
     runs, one = r["papermill"], r["recipe"]["none"]
+    network = 1000 * one["floor_seconds"] / (one["train"] + one["validation"])  # milliseconds a photograph
     gpu = r.get("gpu")
     return "\n".join(
         [
@@ -310,8 +311,10 @@ def benchmark() -> str:
             "",
             f"- {last['photographs'] // first['photographs']} times the photographs take "
             f"{last['seconds'] / first['seconds']:.1f} times the time, and {last['megabytes_peak']} MB of memory instead "
-            f"of {first['megabytes_peak']}.",
-            f"- {most['heads']} heads take {most['times_one_head']:.1f} times as long as one.",
+            f"of {first['megabytes_peak']}: {last['milliseconds_each']:.1f} ms each, of which the network by itself takes "
+            f"{network:.1f}.",
+            f"- {most['heads']} heads take {most['times_one_head']:.1f} times as long as one: they share every pass over "
+            f"the features.",
             f"- A run by papermill costs {runs['run_seconds']:.1f} s, most of it the start of a kernel; in a sweep, "
             f"{runs['seconds_a_point']['1']:.1f} s a point with one worker and {runs['seconds_a_point']['2']:.1f} s with two.",
             f"- On a GPU: {gpu['augmented_photographs_a_second']:.0f} augmented photographs a second with {gpu['backend']}."
