@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from train_model.papermill_runs import write_json
+
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = Path(__file__).with_name("benchmark_results.json")
 
@@ -70,17 +72,10 @@ def main() -> None:
             print(f"\n## {part}", flush=True)
             results[part] = measure[part]()
             print(json.dumps(results[part], indent=1), flush=True)
-            _write(options.out, results)
+            write_json(options.out, results)
     if options.publish:
-        _write(PUBLISHED, results)
+        write_json(PUBLISHED, results)
     print(f"\nWritten to {options.out}")
-
-
-def _write(path: Path, results: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(results, indent=1) + "\n")
-    scratch.replace(path)
 
 
 def photograph(size: tuple[int, int], quality: int = 90) -> bytes:

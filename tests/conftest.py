@@ -13,7 +13,9 @@ from PIL import Image
 from train_model.preprocessing import SCENES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-REAL = os.environ.pop("SCENES_REAL_DATA", "")
+REAL = os.environ.get(
+    "SCENES_REAL_DATA", ""
+)  # stays: the workers inherit it from the process that starts them
 
 # The tests say themselves which photographs they use.
 os.environ.pop("SCENES_DATA_DIR", None)

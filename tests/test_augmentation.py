@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from train_model.augmentation import AUGMENTATIONS
+from train_model.augmentation import AUGMENTATIONS, BLUE_AGAINST_RED, LEVELS, LOG_SPREADS
+from train_model.preprocessing import load_photograph
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +80,16 @@ def test_the_robust_views_come_in_other_light_but_keep_their_shapes(landscapes):
     brightness = views.mean(axis=3)
     spread = brightness.std(axis=(1, 2))
     assert np.median(spread) > 5  # whatever the light, there is something to see
+
+
+@pytest.mark.real_data
+def test_other_light_is_drawn_from_what_the_photographs_are_like(real_photographs):
+    levels, log_spreads = [], []
+    for path in sorted(real_photographs.glob("*/*.jpg")):
+        pixels = np.asarray(Image.fromarray(load_photograph(path, 224)).convert("YCbCr")).reshape(-1, 3)
+        levels.append(pixels.mean(axis=0))
+        log_spreads.append(np.log(pixels.std(axis=0)))
+    for values, constants, tolerance in ((levels, LEVELS, 0.5), (log_spreads, LOG_SPREADS, 0.02)):
+        average, spread = np.mean(values, axis=0), np.std(values, axis=0)
+        np.testing.assert_allclose(np.c_[average, spread], constants, atol=tolerance)
+    assert np.corrcoef(np.transpose(levels))[1, 2] == pytest.approx(BLUE_AGAINST_RED, abs=0.02)

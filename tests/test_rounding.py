@@ -60,6 +60,19 @@ def test_a_model_has_its_own_weights_again_afterwards():
     assert np.abs(rounded.mean(axis=0) - answers.mean(axis=0)).max() < 0.02 * answers.std()
 
 
+@pytest.mark.parametrize("unusual", [{"groups": 2}, {"dilation_rate": 2}, {"strides": (1, 2)}])
+def test_unusual_layers_are_left_to_the_converter(unusual):
+    pixels = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3)(pixels)
+    x = keras.layers.Conv2D(8, 3, **unusual)(x)
+    model = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(x))
+    before = [layer.get_weights() for layer in model.layers]
+    with rounded_weights(model, np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8)):
+        plain, other = model.layers[1], model.layers[2]
+        assert not np.array_equal(plain.get_weights()[0], before[1][0])
+        np.testing.assert_array_equal(other.get_weights()[0], before[2][0])
+
+
 def test_mobilenets_8_bit_features_stay_near_the_exact_ones():
     paths = sorted(SAMPLE.glob("*/*.jpg"))
     pictures = np.stack([load_photograph(path, 224) for path in paths[::4]])

@@ -489,15 +489,20 @@ def markdown(results: dict[str, Any]) -> str:
             f"{row['megabytes_peak']} MB | {row['megabytes_of_features']} MB |"
             for row in sizes
         ]
+        if recipes:
+            one = recipes["none"]  # every photograph passes once
+            alone = 1000 * one["floor_seconds"] / (one["train"] + one["validation"])
+            parts.append(f"\nOf the time of a photograph the network by itself takes {alone:.1f} ms.")
         parts.append("")
     if heads := results.get("heads"):
         parts.append("| heads trained together | seconds | times one head |\n|---|---|---|")
         parts += [f"| {row['heads']} | {row['seconds']:.1f} | {row['times_one_head']:.1f} |" for row in heads]
+        parts.append("\nHeads that are trained together share every pass over the features.")
         parts.append("")
     if runs := results.get("papermill"):
         parts.append(
             f"A papermill run costs {runs['run_seconds']:.1f} s, most of it the start of a kernel. A sweep takes "
-            f"{runs['start_seconds']:.1f} s to start and to make its table, and for {runs['points']} points that do "
+            f"{runs['start_seconds']:.1f} s to start and to write its table, and for {runs['points']} points that do "
             f"nothing {runs['seconds_a_point']['1']:.1f} s a point with one worker, "
             f"{runs['seconds_a_point']['2']:.1f} s with two, the start of the workers included."
         )

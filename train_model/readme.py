@@ -281,47 +281,9 @@ def scope() -> str:
 
 def benchmark() -> str:
     """Sweeps by the original's recipe and by this project's, and what they cost at scale."""
-    from train_model.benchmark import times  # which brings Keras
+    from train_model.benchmark import markdown  # which brings Keras
 
-    r = _read(TRAINING_TIMES)
-    rows = [
-        [
-            f"{len(one['rates'])} rates × {one['epochs']} epochs, "
-            + ("no augmentation" if name == "none" else "the study's augmentation"),
-            f"{one['original_seconds']:.0f} s",
-            f"{one['project_seconds']:.1f} s",
-            f"**{times(one['ratio'])} times**",
-            f"{one['original_best_val_accuracy']:.3f} and {one['project_best_val_accuracy']:.3f}",
-            f"{one['share_of_floor']:.0%}",
-        ]
-        for name, one in r["recipe"].items()
-    ]
-    header = ["sweep", "original", "this project", "faster", "validation accuracy, both", "of it the network"]
-    first, last = r["size"][0], r["size"][-1]
-    most = r["heads"][-1]
-    runs, one = r["papermill"], r["recipe"]["none"]
-    network = 1000 * one["floor_seconds"] / (one["train"] + one["validation"])  # milliseconds a photograph
-    gpu = r.get("gpu")
-    return "\n".join(
-        [
-            f"On {r['machine']['cores']} cores ({r['machine']['processor']}), {one['train']} training and "
-            f"{one['validation']} validation photographs ({r['photographs']}), medians, this project from a cold cache:",
-            "",
-            table(header, rows),
-            "",
-            f"- {last['photographs'] // first['photographs']} times the photographs take "
-            f"{last['seconds'] / first['seconds']:.1f} times the time, and {last['megabytes_peak']} MB of memory instead "
-            f"of {first['megabytes_peak']}: {last['milliseconds_each']:.1f} ms each, of which the network by itself takes "
-            f"{network:.1f}.",
-            f"- {most['heads']} heads take {most['times_one_head']:.1f} times as long as one: they share every pass over "
-            f"the features.",
-            f"- A run by papermill costs {runs['run_seconds']:.1f} s, most of it the start of a kernel; in a sweep, "
-            f"{runs['seconds_a_point']['1']:.1f} s a point with one worker and {runs['seconds_a_point']['2']:.1f} s with two.",
-            f"- On a GPU: {gpu['augmented_photographs_a_second']:.0f} augmented photographs a second with {gpu['backend']}."
-            if gpu
-            else "- No GPU was at hand.",
-        ]
-    )
+    return markdown(_read(TRAINING_TIMES))
 
 
 def serving() -> str:

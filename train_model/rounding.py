@@ -32,17 +32,14 @@ def rounded_weights(model: keras.Model, photographs: np.ndarray, seed: int = 0) 
 
     Args:
         model: layers in a row up to the network, such as a rescaling, and then the network: itself a model, or else
-            all of `model`. Its `Conv2D` and `DepthwiseConv2D` layers are rounded; others stay as they are.
+            all of `model`. Its `Conv2D` and `DepthwiseConv2D` layers are rounded; others, and those with groups
+            or dilated kernels, stay as they are.
         photographs: `uint8 [n, h, w, 3]`, of which `PHOTOGRAPHS` at even distances are used.
         seed: of the places that are looked at.
     """
     used = np.linspace(0, len(photographs) - 1, min(PHOTOGRAPHS, len(photographs))).astype(int)
     network, inputs = _network(model, photographs[used].astype(np.float32))
-    convolutions = [
-        layer
-        for layer in network.layers
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
-    ]
+    convolutions = [layer for layer in network.layers if _is_plain_convolution(layer)]
     kept = [(layer, layer.get_weights()) for layer in network.layers]
     try:
         if convolutions:
@@ -99,6 +96,17 @@ def _network(model: keras.Model, photographs: np.ndarray) -> tuple[keras.Model, 
                 break
             values = keras.ops.convert_to_numpy(layer(values))
     return model, photographs
+
+
+def _is_plain_convolution(layer: keras.Layer) -> bool:
+    """Whether `_patches` knows what the layer's filters see."""
+    return (
+        isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+        and getattr(layer, "groups", 1) == 1
+        and set(layer.dilation_rate) == {1}
+        and len(set(layer.strides)) == 1
+        and layer.data_format == "channels_last"
+    )
 
 
 def _input_moments(
