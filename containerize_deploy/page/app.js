@@ -67,7 +67,7 @@ function enableInputs() {
   }
   find("#open-camera").addEventListener("click", openCamera);
   find("#close-camera").addEventListener("click", () => closeCamera());
-  find("#keep").addEventListener("click", keepFrame);
+  find("#keep").addEventListener("click", () => (keeping = true));
   find("#clear").addEventListener("click", () => {
     find("#answers ol").replaceChildren();
     find("#answers").hidden = true;
@@ -151,7 +151,7 @@ function show(into, name, { label, probabilities, inScope, modelMs }, labels, to
   const title = inScope ? capital(label) : "None of these";
   into.replaceChildren(element("h3", title), element("p", name, "name"));
   if (!inScope) into.append(element("p", "It looks like none of the three; what the bars say means little.", "why"));
-  into.append(bars, element("p", `${modelMs.toFixed(0)} ms the network, ${totalMs.toFixed(0)} ms in all`, "time"));
+  into.append(bars, element("p", `${totalMs.toFixed(0)} ms, the network ${modelMs.toFixed(0)} ms of it`, "time"));
   into.dataset.label = inScope ? label : "none";
   const sure = percent(Math.max(...probabilities));
   return `${name}: ${inScope ? `${label}, ${sure}` : "none of these"}.`;
@@ -169,7 +169,9 @@ function bar(label, share) {
 }
 
 function element(tag, text = "", name = "") {
-  return Object.assign(document.createElement(tag), { textContent: text, className: name });
+  const made = Object.assign(document.createElement(tag), { textContent: text });
+  if (name) made.className = name;
+  return made;
 }
 
 function draw(canvas, image, width, height, name) {
@@ -184,6 +186,7 @@ function draw(canvas, image, width, height, name) {
 
 const video = find("#camera video");
 let stream = null;
+let keeping = false; // whether the next frame gets a card of its own
 let kept = 0;
 
 const REFUSALS = {
@@ -225,15 +228,21 @@ function closeCamera(reason = "The camera is off.") {
 async function watch(opened) {
   const classifier = await ready.catch(() => closeCamera("The camera is off, since the network could not be started."));
   const into = find("#camera .answer");
-  let [last, same, rate] = ["", 0, 0];
+  let [last, same, rate, before] = ["", 0, 0, performance.now()];
   while (classifier && stream === opened) {
-    const start = performance.now();
     await nextFrame();
     if (stream !== opened) return;
+    const start = performance.now();
+    const card = keeping && addCard("");
+    if (card) draw(find("canvas", card), video, video.videoWidth, video.videoHeight, `Camera ${++kept}`);
+    keeping = false;
     const answer = await classifier.classify(video, video.videoWidth, video.videoHeight);
-    const elapsed = performance.now() - start;
-    rate = rate ? 0.9 * rate + 100 / elapsed : 1000 / elapsed;
-    const sentence = show(into, `${rate.toFixed(0)} answers per second`, answer, classifier.facts.labels, elapsed);
+    const now = performance.now();
+    rate += (1000 / (now - before) - rate) / (rate ? 10 : 1);
+    before = now;
+    const { labels } = classifier.facts;
+    const sentence = show(into, `${rate.toFixed(0)} answers per second`, answer, labels, now - start);
+    if (card) tell(show(find(".answer", card), `Camera ${kept}`, answer, labels, now - start));
     same = into.dataset.label === last ? same + 1 : 0;
     last = into.dataset.label;
     if (same === STEADY) tell(sentence.replace(/^.*: /, "Camera: "));
@@ -245,16 +254,6 @@ function nextFrame() {
     if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(resolve);
     else requestAnimationFrame(resolve);
   });
-}
-
-function keepFrame() {
-  const card = addCard("");
-  const answer = find(".answer", card);
-  answer.replaceChildren(...find("#camera .answer").cloneNode(true).childNodes);
-  answer.dataset.label = find("#camera .answer").dataset.label;
-  find(".name", answer).textContent = `Camera ${++kept}`;
-  draw(find("canvas", card), video, video.videoWidth, video.videoHeight, `Camera ${kept}`);
-  tell(`Kept as camera ${kept}.`);
 }
 
 document.addEventListener("visibilitychange", () => {

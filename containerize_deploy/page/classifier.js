@@ -17,6 +17,9 @@ export class Problem extends Error {}
  * @throws {Problem} the browser lacks something, or a file did not come.
  */
 export async function load() {
+  if (typeof createImageBitmap !== "function") {
+    throw new Problem("This browser is too old: one from 2022 or later will do.");
+  }
   if (typeof WebAssembly !== "object") {
     throw new Problem(
       "This browser has no WebAssembly, or it is switched off (as in a lockdown mode), and the network needs it.",
@@ -28,6 +31,8 @@ export async function load() {
         "wrong. Allow this page to read canvas data, then load it again.",
     );
   }
+  // LiteRT.js reports its progress as errors.
+  self.Module = { printErr: (line) => /^(INFO|WARNING): /.test(line) || console.error(line) };
   const [bytes] = await Promise.all([
     fetchModel(),
     loadLiteRt("./litert/").catch(() => {
@@ -35,8 +40,8 @@ export async function load() {
     }),
   ]);
   try {
-    const model = await loadAndCompile(bytes, { accelerator: "wasm" });
-    return new Classifier(model, await readFacts(bytes));
+    const facts = await readFacts(bytes);
+    return new Classifier(await loadAndCompile(bytes, { accelerator: "wasm" }), facts);
   } catch (error) {
     throw new Problem(`The model’s file came, but it can’t be used (${error.message}).`);
   }

@@ -4,7 +4,7 @@
   function say(sentence) {
     document.getElementById("state").textContent = sentence;
   }
-  if (!("noModule" in document.createElement("script")) || !window.Promise || !window.createImageBitmap) {
+  if (!("noModule" in document.createElement("script"))) {
     say("This browser is too old for the network. A version from 2022 or later of Chrome, Edge, Firefox or Safari will do.");
   }
   window.addEventListener(

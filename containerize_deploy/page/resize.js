@@ -35,8 +35,8 @@ export function resize(rows, width, height, size, jpeg = false) {
   for (let top = 0; top < height; top += stripHeight) {
     const count = Math.min(stripHeight, height - top);
     let strip = { pixels: rows(top, count), width, height: count, channels: 4 };
-    strip = reduce(strip, scale, scale);
-    strip = reduce(strip, factorX, factorY);
+    strip = reduce(strip, scale, scale, storeAsJpeg);
+    strip = reduce(strip, factorX, factorY, storeAsReduce);
     interpolateRows(strip, across, narrow.subarray((top / step) * size * 3));
   }
   return interpolateColumns(narrow, size, down);
@@ -49,11 +49,11 @@ function draftScale(width, height, wanted) {
 }
 
 /** Averages blocks of factorX × factorY pixels; what is left over at the right and below is a smaller block. */
-function reduce(image, factorX, factorY) {
+function reduce(image, factorX, factorY, store) {
   if (factorX === 1 && factorY === 1) return image;
   const { pixels, channels } = image;
   const [width, height] = [Math.ceil(image.width / factorX), Math.ceil(image.height / factorY)];
-  const reduced = new Uint8Array(width * height * 3);
+  const reduced = new Uint8ClampedArray(width * height * 3);
   const sums = new Uint32Array(width * 3);
   for (let y = 0; y < height; y++) {
     const [top, bottom] = [y * factorY, Math.min((y + 1) * factorY, image.height)];
@@ -75,13 +75,29 @@ function reduce(image, factorX, factorY) {
     }
     for (let x = 0; x < width; x++) {
       const area = (bottom - top) * (Math.min((x + 1) * factorX, image.width) - x * factorX);
-      const inverse = Math.floor(2 ** 24 / area); // as Pillow does, which rounds whole results down by this
-      for (let to = 3 * x; to < 3 * x + 3; to++) {
-        reduced[y * width * 3 + to] = Math.floor(((sums[to] + (area >> 1)) * inverse) / 2 ** 24);
-      }
+      store(sums, 3 * x, area, reduced, 3 * (y * width + x));
     }
   }
   return { pixels: reduced, width, height, channels: 3 };
+}
+
+/** Rounds as Image.reduce does: by a reciprocal that is a little too small, so whole results come out one less. */
+function storeAsReduce(sums, from, area, into, to) {
+  const reciprocal = Math.floor(2 ** 24 / area);
+  for (let channel = 0; channel < 3; channel++) {
+    into[to + channel] = Math.floor(((sums[from + channel] + (area >> 1)) * reciprocal) / 2 ** 24);
+  }
+}
+
+/** Rounds as a JPEG decoder at reduced scale does: brightness and colour, from which red, green and blue follow. */
+function storeAsJpeg(sums, from, area, into, to) {
+  const [r, g, b] = [sums[from] / area, sums[from + 1] / area, sums[from + 2] / area];
+  const y = Math.round(0.299 * r + 0.587 * g + 0.114 * b);
+  const cb = Math.round(-0.168736 * r - 0.331264 * g + 0.5 * b);
+  const cr = Math.round(0.5 * r - 0.418688 * g - 0.081312 * b);
+  into[to] = Math.round(y + 1.402 * cr);
+  into[to + 1] = Math.round(y - 0.344136 * cb - 0.714136 * cr);
+  into[to + 2] = Math.round(y + 1.772 * cb);
 }
 
 /**

@@ -15,8 +15,10 @@ const key = (name) => `${name}?${encodeURIComponent(FILES[name])}`;
 self.addEventListener("install", (event) => event.waitUntil(store()));
 self.addEventListener("activate", (event) => event.waitUntil(tidy()));
 self.addEventListener("fetch", (event) => {
-  const name = event.request.url.slice(self.registration.scope.length).split(/[?#]/)[0] || "index.html";
-  if (event.request.method === "GET" && name in FILES) event.respondWith(answer(name, event.request));
+  const { method, url } = event.request;
+  const { scope } = self.registration;
+  const name = url.slice(scope.length).split(/[?#]/)[0] || "index.html";
+  if (method === "GET" && url.startsWith(scope) && Object.hasOwn(FILES, name)) event.respondWith(answer(name, event.request));
 });
 
 /** Fetches what is new. A file of another version than the list's fails the whole: the old version stays. */

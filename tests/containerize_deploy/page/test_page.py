@@ -1,0 +1,181 @@
+"""The page: its resize against Pillow's, its answers against the service's, and itself in a real browser."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from containerize_deploy.page import website
+from containerize_deploy.scene_model import SceneModel
+from train_model.preprocessing import load_photograph
+
+HERE = Path(__file__).parent
+ROOT = Path(website.__file__).parents[2]
+SAMPLE = ROOT / "data_prep_eda" / "sample"
+
+
+def tried(name: str) -> str:
+    """The path of a program that answers when it is asked for its version; skips where there is none."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"needs {name}, which is not on the PATH")
+    answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60)
+    if answer.returncode:
+        pytest.skip(f"needs {name}, and {path} --version ended with {answer.returncode}: {answer.stderr.strip()}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def packages() -> Path:
+    """The page's folder with the packages that its tests need."""
+    tried("node")
+    tried("npm")
+    if not all((website.PAGE / "node_modules" / name).is_dir() for name in ("puppeteer-core", "axe-core")):
+        try:
+            website.npm(["ci"])
+        except website.PageError as error:
+            pytest.skip(str(error))
+    return website.PAGE
+
+
+@pytest.fixture(scope="module")
+def site(packages, tmp_path_factory) -> Path:
+    """The page, put together."""
+    return website.assemble(tmp_path_factory.mktemp("site") / "page")
+
+
+@pytest.fixture(scope="module")
+def model() -> SceneModel:
+    return SceneModel()
+
+
+def drawn(scene: str, width: int, height: int, grain: float = 0.0) -> Image.Image:
+    """A picture of the sample at another size; with grain, which a careless resize would alias."""
+    with Image.open(SAMPLE / scene / f"{scene}_08.jpg") as image:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    if grain:
+        noise = np.random.default_rng(0).normal(0, grain, (height, width, 1))
+        image = Image.fromarray((image + noise).clip(0, 255).astype(np.uint8))
+    return image
+
+
+def test_the_resize_is_pillows(tmp_path, model):
+    node = tried("node")
+    rng = np.random.default_rng(0)
+    sizes = [(1, 1), (224, 224), (256, 256), (223, 225), (1, 3000), (3000, 1), (300, 100), (1401, 999), (1600, 1200)]
+    images = {"noise": [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]}
+    for scene in ("coast", "forest", "mountain"):
+        images[scene] = [drawn(scene, width, height, grain=8) for width, height in sizes[-3:]]
+    files = {}
+    for name, number, image in [(name, *each) for name, some in images.items() for each in enumerate(some)]:
+        path = tmp_path / f"{name}_{number}.{'png' if name == 'noise' else 'jpg'}"
+        image.save(path, compress_level=1, quality=90)
+        with Image.open(path) as decoded:
+            path.with_suffix(".raw").write_bytes(decoded.convert("RGBA").tobytes())
+        files[path] = f"{path.with_suffix('.raw')}:{image.width}:{image.height}:{json.dumps(path.suffix == '.jpg')}"
+    subprocess.run([node, HERE / "resize_all.mjs", *files.values()], check=True, timeout=60)
+
+    for path in files:
+        expected = load_photograph(path, 224)
+        found = np.fromfile(path.with_suffix(".raw.rgb"), np.uint8).reshape(224, 224, 3)
+        assert np.abs(found.astype(int) - expected).max() <= 2, path.name
+        there, here = model.classify(expected), model.classify(found)
+        assert there.label == here.label
+        for scene, probability in there.probabilities.items():
+            assert here.probabilities[scene] == pytest.approx(probability, abs=0.05), path.name
+
+
+# The page in Chromium: page.test.mjs runs once, and each of its tests is one here.
+
+BROWSER_TESTS = re.findall(r'^test\("(.+)", async', (HERE / "page.test.mjs").read_text(), re.MULTILINE)
+
+
+def write_images(folder: Path) -> None:
+    """What people hand to the page: `sound/`, `broken/` and a photograph of 24 megapixels."""
+    sound, broken = folder / "sound", folder / "broken"
+    sound.mkdir()
+    broken.mkdir()
+    for scene in ("coast", "forest", "mountain"):
+        shutil.copy(SAMPLE / scene / f"{scene}_08.jpg", sound)
+    wide = drawn("coast", 1203, 801)
+    for orientation in (2, 5, 6):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        for suffix in ("jpg", "png", "avif"):
+            wide.save(sound / f"turned_{orientation}.{suffix}", exif=exif)
+    wide.convert("CMYK").save(sound / "cmyk.jpg")
+    wide.convert("L").save(sound / "grey.jpg", progressive=True)
+    wide.quantize(64).save(sound / "palette.png")
+    wide.save(sound / "lossless.webp", lossless=True)
+    levels = np.asarray(wide.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(levels).save(sound / "sixteen_bits.png")
+    seen_through = wide.convert("RGBA")
+    seen_through.putalpha(Image.linear_gradient("L").resize(wide.size))
+    seen_through.save(sound / "seen_through.png")
+    wide.save(sound / "a_png_by_another_name.dat", format="PNG")
+
+    drawn("mountain", 6000, 4000).save(folder / "24_megapixels.jpg")
+
+    jpeg, png = (sound / "cmyk.jpg").read_bytes(), bytearray((sound / "palette.png").read_bytes())
+    png[len(png) // 2] ^= 1
+    (broken / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (broken / "one_bit.png").write_bytes(png)
+    (broken / "empty.jpg").touch()
+    (broken / "page.jpg").write_text("There is no photograph here, only this sentence about one.")
+    (broken / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    wide.resize((20, 20)).save(broken / "scan.tif")
+
+
+@pytest.fixture(scope="module")
+def in_browser(site, tmp_path_factory) -> tuple[dict[str, str], Path]:
+    """Outcome of each test in the browser, empty where it passed; and the folder with the images and answers."""
+    chromium = tried("chromium")
+    images = tmp_path_factory.mktemp("images")
+    write_images(images)
+    done = subprocess.run(
+        [tried("node"), "--test-reporter=tap", HERE / "page.test.mjs"],
+        env={
+            **os.environ,
+            "CHROMIUM": chromium,
+            "IMAGES": str(images),
+            "PACKAGES": str(website.PAGE),
+            "PYTHON": sys.executable,
+            "PYTHONPATH": str(ROOT),
+            "SITE": str(site),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    found = re.findall(r"^(not )?ok \d+ - (.+?)$(.*?)(?=^(?:not )?ok |^# Subtest|\Z)", done.stdout, re.M | re.S)
+    outcomes = {name: details if failed else "" for failed, name, details in found}
+    assert outcomes, done.stdout + done.stderr
+    return outcomes, images
+
+
+@pytest.mark.parametrize("name", BROWSER_TESTS)
+def test_in_the_browser(in_browser, name):
+    outcomes, _ = in_browser
+    if details := outcomes.get(name, "did not run"):
+        pytest.fail(details, pytrace=False)
+
+
+def test_the_page_answers_as_the_service_does(in_browser, model):
+    _, images = in_browser
+    answers = json.loads((images / "answers.json").read_text())
+    assert len(answers) == len(list((images / "sound").iterdir()))
+    for answer in answers:
+        expected = model.classify(load_photograph(images / "sound" / answer["name"], model.size))
+        title = expected.label.capitalize() if expected.in_scope else "None of these"
+        assert answer["title"] == title, answer["name"]
+        shares = [100 * probability for probability in expected.probabilities.values()]
+        assert answer["shares"] == pytest.approx(shares, abs=5), answer["name"]
