@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from data_prep_eda.dataset import REPOSITORY
 from train_model import tflite
+from train_model.metadata import FACTS
 from train_model.papermill_runs import write_json
 from train_model.preprocessing import SCENES, load_photograph
 
@@ -119,10 +121,10 @@ def classify(model: Path, photograph: str | os.PathLike[str]) -> dict[str, float
 
 
 def save_model(model: keras.Model, folder: Path) -> list[Path]:
-    """Saves a model as `.keras` and, as the original study did, as `.h5`.
+    """Saves a model as `.keras` and, as the original project did, as `.h5`.
 
     Args:
-        model: what to save.
+        model: of layers that Keras has itself; `.h5` files of others load in this project only.
         folder: created if needed. A save that fails leaves the files of the save before.
 
     Returns:
@@ -154,5 +156,7 @@ def trained_model(folder: Path) -> Path:
 def run_details(folder: Path) -> dict[str, Any]:
     """What belongs to `trained_model` and isn't in the file: `temperature`, `score_threshold` and more."""
     mine = folder / "models" / DETAILS
-    committed = REPOSITORY / "containerize_deploy" / DETAILS
-    return json.loads((mine if mine.is_file() else committed).read_text())
+    if mine.is_file():
+        return json.loads(mine.read_text())
+    with zipfile.ZipFile((REPOSITORY / "containerize_deploy" / DETAILS).with_suffix(".tflite")) as archive:
+        return json.loads(archive.read(FACTS))
