@@ -172,7 +172,7 @@ def convert(
             output).
         representative: `uint8 [n, h, w, 3]` photographs that fix the ranges of the activations and the rounding
             of the weights; for `int8`.
-        rounding: whether `train_model.rounding` rounds the weights of `int8`, or else the converter each of them to
+        rounding: whether `train_model.quantization` rounds the weights of `int8`, or else the converter each of them to
             the nearest step.
         signature: whether the file names its input and outputs. It must where others read it; a file for
             `run` alone does without, is converted in a quarter of the time, and computes the same.
@@ -181,18 +181,16 @@ def convert(
         The file's bytes.
 
     Raises:
-        ValueError: unknown kind, or `int8` without representative photographs.
+        ValueError: unknown kind, or `int8` without representative images.
     """
     if kind not in FORMATS:
         raise ValueError(f"Expected one of {', '.join(FORMATS)}, found {kind!r}.")
     if kind == "int8" and (representative is None or not len(representative)):
-        raise ValueError(
-            "Expected representative photographs for int8, found none: pass training photographs."
-        )
+        raise ValueError("Expected representative images for int8, found none: pass training images.")
     import keras
     import tensorflow as tf  # only the conversion needs TensorFlow itself
 
-    from train_model.rounding import rounded_weights
+    from train_model.quantization import rounded_weights
 
     # A fixed batch of one lets the runtime plan its memory once.
     shape = (1, *model.input_shape[1:])
