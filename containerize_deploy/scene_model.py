@@ -114,7 +114,7 @@ class SceneModel:
         """Classifies one photograph.
 
         Args:
-            photograph: `uint8 [size, size, 3]`, RGB, as `train_model.preprocessing.load_photograph` gives it.
+            photograph: `uint8 [size, size, 3]`, RGB, as `data_prep_eda.preprocessing.load_image` gives it.
         """
         with self._lock:
             self._interpreter.set_tensor(self._input, photograph[np.newaxis])

@@ -172,7 +172,7 @@ def convert(
             everything after them in float32; `uint8` input, `float32` outputs).
         representative: `uint8 [n, h, w, 3]` images that fix the ranges of the activations and the rounding
             of the weights; for `int8`.
-        rounding: whether `train_model.rounding` rounds the weights of `int8`, or else the converter each of them to
+        rounding: whether `train_model.quantization` rounds the weights of `int8`, or else the converter each of them to
             the nearest step.
         signature: whether the file names its input `image` and its outputs as the model does, which are then in
             alphabetical order. It must where others read it; a file for `run` alone does without, is converted
@@ -191,7 +191,7 @@ def convert(
     import keras
     import tensorflow as tf  # only the conversion needs TensorFlow itself
 
-    from train_model.rounding import rounded_weights
+    from train_model.quantization import rounded_weights
 
     # A fixed batch of one lets the runtime plan its memory once.
     shape = (1, *model.input_shape[1:])
