@@ -25,7 +25,7 @@ $(STAMP): requirements.txt pyproject.toml
 setup: $(STAMP)  ## create .venv with the pinned packages
 
 run: $(STAMP)  ## execute notebooks 01 to 08 in order; ARGS='--from 05', ARGS='-p epochs 5'
-	@$(BIN)/python -m train_model.run $(ARGS)
+	@$(BIN)/python -m train_model.automation.run_study $(ARGS)
 
 # The real photographs, where they lie beside the repository: the tests marked real_data then run too.
 REAL := $(abspath ../shared)
@@ -33,30 +33,30 @@ test: export SCENES_REAL_DATA ?= $(wildcard $(REAL)/data_sun09)
 test: export SCENES_WEIGHTS_DIR ?= $(wildcard $(REAL)/weights)
 # A file of tests stays on one worker: the notebooks build on one another.
 test: $(STAMP)  ## run every test; ARGS='-k sweep', ARGS='tests/test_heads.py'
-	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/lint-imports --no-logo --quiet
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 data: $(STAMP)  ## get the photographs out of the SUN 09 archive and split them; ARGS='--source FILE'
 	@$(BIN)/python -m data_prep_eda.sun09 --out data_prep_eda/data_sun09 $(ARGS)
 	@$(BIN)/python -m data_prep_eda.split
 
-sweep: $(STAMP)  ## one run a grid point; ARGS='--grid train_model/study_grid.yml --workers 2'
-	@$(BIN)/python -m train_model.sweep $(or $(ARGS),--grid train_model/study_grid.yml)
+sweep: $(STAMP)  ## one run a grid point; ARGS='--grid train_model/sweep/study_grid.yml --workers 2'
+	@$(BIN)/python -m train_model.sweep $(or $(ARGS),--grid train_model/sweep/study_grid.yml)
 
 benchmark: $(STAMP)  ## the original recipe and this one, side by side
-	@$(BIN)/python -m train_model.benchmark $(ARGS)
+	@$(BIN)/python -m train_model.automation.benchmark $(ARGS)
 
 benchmark-serving: $(STAMP)  ## latency, cold start, memory, fuzzing and soak of the service
 	@$(BIN)/python -m containerize_deploy.benchmark_serving $(ARGS)
 
 export: $(STAMP)  ## write train_model/model_training.py from notebook 06
-	@$(BIN)/python -m train_model.notebooks export
+	@$(BIN)/python -m train_model.automation.publish export
 
 publish: $(STAMP)  ## make a run on the real photographs the committed one; ARGS=runs/<timestamp>
-	@$(BIN)/python -m train_model.notebooks publish $(ARGS)
+	@$(BIN)/python -m train_model.automation.publish publish $(ARGS)
 
 lint: $(STAMP)  ## format and lint code and notebooks
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/lint-imports --no-logo
 
 lock: $(STAMP)  ## compile requirements.txt from pyproject.toml, for all supported Pythons at once
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'

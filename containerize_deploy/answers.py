@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from containerize_deploy.scene_model import Classification, SceneModel
-from train_model.preprocessing import PhotographError, load_photograph
+from data_prep_eda.preprocessing import ImageError, load_image
 
 if TYPE_CHECKING:
     from containerize_deploy.fetching import Policy
@@ -63,8 +63,8 @@ def classify(model: SceneModel, photograph: bytes) -> Classification:
     if len(photograph) > MAX_BYTES:
         raise ServiceError("too_large", f"The photograph is larger than {MAX_BYTES / 1e6:.0f} MB.")
     try:
-        pixels = load_photograph(photograph, model.size)
-    except PhotographError as error:
+        pixels = load_image(photograph, model.size)
+    except ImageError as error:
         message = str(error)
         raise ServiceError(_OF_PHOTOGRAPH[error.reason], f"{message[0].upper()}{message[1:]}.") from None
     return model.classify(pixels)

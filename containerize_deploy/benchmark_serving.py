@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from train_model.papermill_runs import write_json
+from data_prep_eda.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = Path(__file__).with_name("benchmark_results.json")
@@ -130,7 +130,7 @@ def latency(rounds: int) -> dict[str, Any]:
 
 
 def _steps(model: Any, content: bytes, rounds: int) -> dict[str, float]:
-    """Where the service's time goes: the steps of `load_photograph`, and the model."""
+    """Where the service's time goes: the steps of `load_image`, and the model."""
     steps: dict[str, list[float]] = {"decode": [], "resize": [], "invoke": []}
     for _ in range(rounds):
         marks = [time.perf_counter()]
@@ -279,7 +279,7 @@ def memory() -> dict[str, Any]:
 def size() -> dict[str, Any]:
     """Megabytes of what the image adds to its base, by following the Dockerfile in a folder, as the tests do."""
     sys.path.insert(0, str(ROOT))
-    from tests.test_container import DOCKERFILE, Build, python_for_the_image
+    from tests.containerize_deploy.test_container import DOCKERFILE, Build, python_for_the_image
 
     with tempfile.TemporaryDirectory() as folder:
         clean = Path(folder) / "python"

@@ -1,19 +1,18 @@
-"""Finds and checks the photographs that a run uses: which folder, which split, which files are usable."""
+"""Finds and checks the images that a run uses: which folder, which split, which files are usable."""
 
 from __future__ import annotations
 
 import csv
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from data_prep_eda.split import study_split
-from train_model.preprocessing import SCENES, SUFFIXES, PhotographError, load_photograph
+from data_prep_eda.preprocessing import SCENES, SUFFIXES, ImageError, load_image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = Path(__file__).parent / "sample"
@@ -28,31 +27,31 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """The photographs of a run.
+    """The images of a run.
 
     Attributes:
         folder: where they lie.
-        photographs: one row a photograph: `path` (str), `name` (file name), `scene`, `split`; sorted by
+        images: one row an image: `path` (str), `name` (file name), `scene`, `split`; sorted by
             scene and name.
-        rejected: photographs left out: `path`, `reason`.
+        rejected: images left out: `path`, `reason`.
     """
 
     folder: Path
-    photographs: pd.DataFrame
+    images: pd.DataFrame
     rejected: pd.DataFrame
 
     @property
     def kind(self) -> str:
-        """In words, which photographs these are."""
+        """In words, which images these are."""
         if self.folder == SAMPLE:
             return "the embedded sample (drawn, not photographed)"
-        if set(self.photographs["name"]) <= set(study_splits()):
-            return "SUN 09 photographs"
-        return "your own photographs"
+        if set(self.images["name"]) <= set(study_splits()):
+            return "SUN 09 images"
+        return "your own images"
 
     def counts(self) -> pd.DataFrame:
-        """Number of photographs per scene (rows) and split (columns), with totals."""
-        table = pd.crosstab(self.photographs["scene"], self.photographs["split"])
+        """Number of images per scene (rows) and split (columns), with totals."""
+        table = pd.crosstab(self.images["scene"], self.images["split"])
         table = table.reindex(index=list(SCENES), columns=list(SPLITS), fill_value=0)
         table.loc["total"] = table.sum()
         table["total"] = table.sum(axis=1)
@@ -60,25 +59,49 @@ class Dataset:
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, with a fresh index."""
-        return self.photographs[self.photographs["split"] == name].reset_index(drop=True)
+        return self.images[self.images["split"] == name].reset_index(drop=True)
 
     def __str__(self) -> str:
-        lines = [f"Photographs: {self.kind}, {len(self.photographs)} in all", str(self.counts())]
+        lines = [f"Images: {self.kind}, {len(self.images)} in all", str(self.counts())]
         if len(self.rejected):
             lines.append(f"Left out, unusable: {len(self.rejected)}")
             lines += [f"  {row.path}: {row.reason}" for row in self.rejected.head(10).itertuples()]
         return "\n".join(lines)
 
 
+def study_split(names: Sequence[str]) -> dict[str, str]:
+    """The original project's rule, for the images of one scene.
+
+    The names are sorted; with m = a tenth of them, rounded, and gap = n // m, every gap-th image goes
+    to validation and the one after it to test, m each. Neighbouring names are often neighbouring shots, so
+    the rule puts much of what is alike on both sides (see notebook 02).
+
+    Args:
+        names: file names of one scene, all different.
+
+    Returns:
+        File name to `train`, `validation` or `test`. With fewer than three names all are for training.
+    """
+    ordered = sorted(names)
+    splits = dict.fromkeys(ordered, "train")
+    if len(ordered) >= 3:
+        m = max(1, round(0.1 * len(ordered)))
+        gap = len(ordered) // m
+        for i in range(m):
+            splits[ordered[i * gap]] = "validation"
+            splits[ordered[i * gap + 1]] = "test"
+    return splits
+
+
 @functools.cache
 def study_splits() -> dict[str, str]:
-    """File name to split of the original study, for the 1,158 photographs of its data set."""
+    """File name to split of the original project, for the 1,158 images of its data set."""
     with MANIFEST.open(newline="") as stream:
         return {row["filename"]: row["seed_split"] for row in csv.DictReader(stream)}
 
 
 def resolve_data_dir(data_dir: str = "") -> Path:
-    """The folder that a run's photographs come from.
+    """The folder that a run's images come from.
 
     Args:
         data_dir: a folder; or empty for the first of: the environment variable `SCENES_DATA_DIR`, the
@@ -98,7 +121,7 @@ def resolve_data_dir(data_dir: str = "") -> Path:
         if not folder.is_dir():
             source = "data_dir" if data_dir else "the environment variable SCENES_DATA_DIR"
             raise DatasetError(
-                f"Expected a folder of photographs at {folder} (named by {source}), found "
+                f"Expected a folder of images at {folder} (named by {source}), found "
                 f"{'a file' if folder.exists() else 'nothing'}. Name a folder with the subfolders "
                 f"{', '.join(SCENES)}; or leave it empty to use the prepared data or the embedded sample."
             )
@@ -112,22 +135,22 @@ def load_dataset(
     check: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Lists the photographs of a folder, gives each its split, and decodes each once to prove it.
+    """Lists the images of a folder, gives each its split, and decodes each once to prove it.
 
     Two layouts are read: one subfolder per scene, or `train`, `validation` and `test` with one subfolder per
-    scene in each. In the first, photographs with SUN 09 names get the study's split by name, also when some
+    scene in each. In the first, images with SUN 09 names get the study's split by name, also when some
     are missing; others are split by the study's rule, which sorts the names.
 
     Args:
         data_dir: see `resolve_data_dir`.
-        check: decode every photograph; those that fail are left out and listed in `rejected`.
-        progress: called with (done, all) while photographs are decoded.
+        check: decode every image; those that fail are left out and listed in `rejected`.
+        progress: called with (done, all) while images are decoded.
 
     Returns:
         The data set.
 
     Raises:
-        DatasetError: folders other than the three scenes, a scene without usable photographs, or too few to
+        DatasetError: folders other than the three scenes, a scene without usable images, or too few to
             have all three splits.
     """
     folder = resolve_data_dir(data_dir)
@@ -158,19 +181,19 @@ def load_dataset(
                     progress(done, len(rows))
         rows = good
 
-    photographs = pd.DataFrame(rows, columns=["path", "name", "scene", "split"])
+    images = pd.DataFrame(rows, columns=["path", "name", "scene", "split"])
     unusable = pd.DataFrame(rejected, columns=["path", "reason"])
-    counts = photographs.groupby(["split", "scene"]).size()
+    counts = images.groupby(["split", "scene"]).size()
     for split in SPLITS:
         for scene in SCENES:
             if not counts.get((split, scene), 0):
                 listed = "".join(f"\n  {row.path}: {row.reason}" for row in unusable.head(10).itertuples())
                 raise DatasetError(
-                    f"Expected at least one usable {scene} photograph in the {split} split of {folder}, found "
+                    f"Expected at least one usable {scene} image in the {split} split of {folder}, found "
                     f"none. Each scene needs three or more ({', '.join(SUFFIXES)}).{listed}"
                 )
-    photographs = photographs.sort_values(["scene", "name", "path"], ignore_index=True)
-    return Dataset(folder, photographs, unusable.sort_values("path", ignore_index=True))
+    images = images.sort_values(["scene", "name", "path"], ignore_index=True)
+    return Dataset(folder, images, unusable.sort_values("path", ignore_index=True))
 
 
 def _is_split(folder: Path) -> bool:
@@ -205,10 +228,10 @@ def _scene_rows(folder: Path, rejected: list[dict[str, str]]) -> list[dict[str, 
 
 
 def _reason(row: dict[str, str]) -> str | None:
-    """Why a photograph cannot be used; None if it can."""
+    """Why an image cannot be used; None if it can."""
     try:
-        load_photograph(row["path"], 32)
-    except PhotographError as error:
+        load_image(row["path"], 32)
+    except ImageError as error:
         return str(error)
     except OSError as error:
         return error.strerror or type(error).__name__

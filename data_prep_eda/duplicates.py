@@ -1,7 +1,7 @@
-"""Photographs that are not independent of each other: the same picture twice, or shots of one series.
+"""Images that are not independent of each other: the same image twice, or shots of one series.
 
-A picture that sits in the training set and, cropped a little differently, in the test set is scored as
-known. `groups` says which photographs belong together, so that a split or a cross-validation can keep them
+An image that sits in the training set and, cropped a little differently, in the test set is scored as
+known. `groups` says which images belong together, so that a split or a cross-validation can keep them
 on one side. `data_prep_eda.split` uses it next.
 """
 
@@ -21,8 +21,8 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# Thresholds, read off the 525,825 pairs of the 1,026 photographs at hand (notebook 02 shows the pairs in
-# order): every pair with a correlation of 0.50 or more is the same picture, the first that is not has 0.48.
+# Thresholds, read off the 525,825 pairs of the 1,026 images available (notebook 02 shows the pairs in
+# order): every pair with a correlation of 0.50 or more is the same image, the first that is not has 0.48.
 # Two further true pairs lie at 0.46, and both have a perceptual hash 10 bits apart.
 SAME_PICTURE = 0.50  # phase correlation that needs no second witness
 SAME_PICTURE_WITH_HASH = 0.40  # phase correlation that counts when the perceptual hashes are near as well
@@ -34,9 +34,9 @@ SERIES_GAP = (
 
 
 def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
-    """Numbers the photographs so that those that belong together share a number.
+    """Numbers the images so that those that belong together share a number.
 
-    Two photographs belong together when they are near-duplicates (`near_duplicates`), when their file names
+    Two images belong together when they are near-duplicates (`near_duplicates`), when their file names
     put them in one series (`series_pairs`), or when a chain of such pairs joins them.
 
     Args:
@@ -63,12 +63,12 @@ def connected(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
 
 
 def near_duplicates(paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
-    """Finds pairs of files that show the same picture, also when cropped, scanned or coloured differently.
+    """Finds pairs of files that show the same image, also when cropped, scanned or coloured differently.
 
     SUN 09 holds many slides twice, scanned and cropped by different people, so that the copies are shifted
     by some pixels. A perceptual hash alone (Zauner, "Implementation and benchmarking of perceptual image
     hash functions", 2010) misses most of those and takes one sunset over the sea for another. Phase
-    correlation (Kuglin and Hines, "The phase correlation image alignment method", 1975) lines two pictures
+    correlation (Kuglin and Hines, "The phase correlation image alignment method", 1975) lines two images
     up first and compares their detail. Horizontal bands are left out of the comparison, since every horizon
     fits every other.
 
@@ -114,14 +114,14 @@ def _spectrum(grey: Image.Image, size: int) -> np.ndarray:
     across = np.fft.rfftfreq(size)[None] * size
     radius = np.hypot(down, across)
     # Below 3 cycles (2 of 32) lies the layout that all coasts share, above the upper limit scanner grain.
-    # No variation across the picture means horizon.
+    # No variation across the image means horizon.
     spectrum *= (radius >= 1 + size / 32) & (radius <= 3 * size / 8 + 2 * (size == 32)) & (across >= 1)
     energy = 2 * (np.abs(spectrum) ** 2).sum()  # rfft2 keeps half of the symmetric spectrum
     return (spectrum / np.sqrt(max(energy, 1e-12))).astype(np.complex64)
 
 
 def _correlation(spectra: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Highest correlation of each pair over shifts of up to a sixth of the picture, `float [len(first)]`."""
+    """Highest correlation of each pair over shifts of up to a sixth of the image, `float [len(first)]`."""
     size = spectra.shape[1]
     shift = np.minimum(np.arange(size), size - np.arange(size))
     allowed = (shift[:, None] <= size // 6) & (shift[None] <= size // 6)
@@ -146,7 +146,7 @@ def _correlation_matrix(spectra: np.ndarray) -> np.ndarray:
     for y, x in itertools.product(range(-reach, reach + 1), range(reach + 1)):
         turn = np.exp(2j * np.pi * (y * down + x * across) / size).astype(np.complex64)[kept]
         np.maximum(best, 2 * _real(spectra[:, kept] * turn) @ fixed.T, out=best)
-    return np.maximum(best, best.T)  # moving one picture left is moving the other one right
+    return np.maximum(best, best.T)  # moving one image left is moving the other one right
 
 
 def _real(spectra: np.ndarray) -> np.ndarray:
@@ -155,7 +155,7 @@ def _real(spectra: np.ndarray) -> np.ndarray:
 
 
 def source_and_number(name: str) -> tuple[str, int] | None:
-    """Where a SUN 09 photograph came from, as its file name tells.
+    """Where a SUN 09 image came from, as its file name tells.
 
     `c_coast_coast_nat739.jpg` is number 739 of the source `nat`. `m_mountain_snowy_mountain_n213007.jpg`
     and `c_coast_551034.jpg` are frames of numbered stock photograph discs: frame 7 of disc 213 and frame 34
@@ -177,7 +177,7 @@ def source_and_number(name: str) -> tuple[str, int] | None:
 
 
 def series_pairs(paths: Sequence[str | os.PathLike[str]], gap: int = SERIES_GAP) -> list[tuple[int, int]]:
-    """Pairs of photographs of one scene and one source whose numbers follow each other.
+    """Pairs of images of one scene and one source whose numbers follow each other.
 
     Photographers shoot a subject several times, and neighbouring numbers are often the same place and
     light. Scenes are compared within their folder only: a coast and a forest are not one subject.

@@ -1,9 +1,9 @@
-"""Splits the photographs and writes `data/{train,validation,test}/<scene>/`, ready for training.
+"""Splits the images and writes `data/{train,validation,test}/<scene>/`, ready for training.
 
     python -m data_prep_eda.split                    # the study's split of data_prep_eda/data_sun09
     python -m data_prep_eda.split --rule grouped     # near-duplicates and series stay together
 
-Two rules. `study` is the original study's, kept so that results compare. `grouped` is leak-free: pictures
+Two rules. `study` is the original project's, kept so that results compare. `grouped` is leak-free: images
 that `data_prep_eda.duplicates` finds to belong together land in one split. Notebook 02 shows what the first
 one leaks. The training notebooks read what this writes.
 """
@@ -24,12 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep_eda.dataset import REPOSITORY, SPLITS, DatasetError, load_dataset
 from data_prep_eda.duplicates import groups
 from data_prep_eda.zips import write_zip, zip_matches
 
-__all__ = ["SPLITS", "PreparationError", "grouped_split", "groups", "prepare", "study_split"]
-
-SPLITS = ("train", "validation", "test")
 MANIFEST_NAME = "manifest.csv"
 COLUMNS = ("path", "name", "scene", "split", "bytes", "sha256")
 
@@ -38,40 +36,16 @@ class PreparationError(ValueError):
     """The split folders cannot be written; the message says what was expected, found, and what to do."""
 
 
-def study_split(names: Sequence[str]) -> dict[str, str]:
-    """The original study's rule, for the photographs of one scene.
-
-    The names are sorted; with m = a tenth of them, rounded, and gap = n // m, every gap-th photograph goes
-    to validation and the one after it to test, m each. Neighbouring names are often neighbouring shots, so
-    the rule puts much of what is alike on both sides (see notebook 02).
-
-    Args:
-        names: file names of one scene, all different.
-
-    Returns:
-        File name to `train`, `validation` or `test`. With fewer than three names all are for training.
-    """
-    ordered = sorted(names)
-    splits = dict.fromkeys(ordered, "train")
-    if len(ordered) >= 3:
-        m = max(1, round(0.1 * len(ordered)))
-        gap = len(ordered) // m
-        for i in range(m):
-            splits[ordered[i * gap]] = "validation"
-            splits[ordered[i * gap + 1]] = "test"
-    return splits
-
-
 def grouped_split(scenes: Sequence[str], group: Sequence[int], seed: int = 20) -> np.ndarray:
     """A leak-free rule: ten stratified parts of whole groups; one for validation, one for test.
 
     Args:
-        scenes: scene of each photograph.
-        group: group number of each photograph, from `groups`; a group lands in one split.
+        scenes: scene of each image.
+        group: group number of each image, from `groups`; a group lands in one split.
         seed: which of the many possible splits.
 
     Returns:
-        Array of `train`, `validation` and `test`, one a photograph. About 80, 10 and 10 per cent, for each
+        Array of `train`, `validation` and `test`, one per image. About 80, 10 and 10 per cent, for each
         scene; exact shares are not possible with whole groups.
 
     Raises:
@@ -86,8 +60,8 @@ def grouped_split(scenes: Sequence[str], group: Sequence[int], seed: int = 20) -
         n = len(np.unique(group[scenes == scene]))
         if n < 10:
             raise PreparationError(
-                f"Expected ten or more {scene} photographs that do not belong together, found {n}. "
-                f"Add photographs, or split with --rule study."
+                f"Expected ten or more {scene} images that do not belong together, found {n}. "
+                f"Add images, or split with --rule study."
             )
     splits = np.full(len(scenes), "train", dtype="<U10")
     folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
@@ -97,7 +71,7 @@ def grouped_split(scenes: Sequence[str], group: Sequence[int], seed: int = 20) -
 
 
 def prepare(
-    photographs: Sequence[tuple[Path, str, str]],
+    images: Sequence[tuple[Path, str, str]],
     out: Path,
     archive: Path | None,
     report: Callable[[str], None] = lambda line: None,
@@ -108,7 +82,7 @@ def prepare(
     what was there before. If the folders already hold exactly this, nothing is written.
 
     Args:
-        photographs: source file, scene and split of each.
+        images: source file, scene and split of each.
         out: folder to write, with `<split>/<scene>/<name>` and `manifest.csv` (path, scene, split, size and
             SHA-256 of each) in it.
         archive: zip file to write, or None for none.
@@ -118,16 +92,16 @@ def prepare(
         Whether anything was written.
 
     Raises:
-        PreparationError: two photographs have one name, or `out` holds files that this function did not
+        PreparationError: two images have one name, or `out` holds files that this function did not
             write; they are left alone.
     """
     rows = {}
     sources = {}
-    for source, scene, split in photographs:
+    for source, scene, split in images:
         path = f"{split}/{scene}/{source.name}"
         if path in rows:
             raise PreparationError(
-                f"Expected every photograph once, found {path} twice: {sources[path]} and {source}. "
+                f"Expected every image once, found {path} twice: {sources[path]} and {source}. "
                 f"Rename or remove one."
             )
         sources[path] = source
@@ -149,7 +123,7 @@ def prepare(
     changed = False
     if _manifest(out) != rows or not _intact(out, rows):
         linked = _replace(out, previous, rows, sources)
-        report(f"{out}: {len(rows)} photographs, {'hard links' if linked else 'copies'}, and {MANIFEST_NAME}")
+        report(f"{out}: {len(rows)} images, {'hard links' if linked else 'copies'}, and {MANIFEST_NAME}")
         changed = True
     if archive is not None:
         content = [*((path, out / path) for path in rows), (MANIFEST_NAME, out / MANIFEST_NAME)]
@@ -246,9 +220,6 @@ def _sha256(path: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    # The data set's reader uses `study_split` from here.
-    from data_prep_eda.dataset import REPOSITORY, DatasetError, load_dataset
-
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(
         prog="python -m data_prep_eda.split", description=__doc__.splitlines()[0]
@@ -273,17 +244,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source = options.source.expanduser()
     if not source.is_dir():
         print(
-            f"Expected photographs in {source}, found no such folder. Run `python -m data_prep_eda.sun09` "
+            f"Expected images in {source}, found no such folder. Run `python -m data_prep_eda.sun09` "
             f"first, or name a folder with one subfolder per scene: --source FOLDER.",
             file=sys.stderr,
         )
         return 2
     try:
         data = load_dataset(str(source))
-        frame = data.photographs
+        frame = data.images
         if options.rule == "grouped":
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # uneven parts are expected with few photographs
+                warnings.simplefilter("ignore", UserWarning)  # uneven parts are expected with few images
                 splits = grouped_split(frame["scene"], groups(list(frame["path"])), options.seed)
             frame = frame.assign(split=splits)
         print(frame.groupby(["scene", "split"]).size().unstack()[list(SPLITS)].to_string())
@@ -307,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted; what was there before is unchanged.", file=sys.stderr)
         return 130
     if not changed:
-        print(f"{options.out}: nothing to do, it already holds these {len(frame)} photographs.")
+        print(f"{options.out}: nothing to do, it already holds these {len(frame)} images.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Zip files of photographs, ready to upload to a cloud notebook: `data_sun09.zip` and `data.zip`."""
+"""Zip files of images, ready to upload to a cloud notebook: `data_sun09.zip` and `data.zip`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def zip_matches(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
 def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
     """Writes files into a zip under a temporary name, then renames it.
 
-    JPEGs don't shrink, so they are stored; the dates are fixed, so that the same photographs make the same
+    JPEGs don't shrink, so they are stored; the dates are fixed, so that the same images make the same
     file, byte for byte.
 
     Args:

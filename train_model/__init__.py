@@ -1,4 +1,4 @@
-"""From prepared photographs to a trained classifier: features, heads, sweeps, evaluation, conversion."""
+"""From prepared images to a trained classifier: features, heads, sweeps, evaluation, conversion."""
 
 import logging
 import os

@@ -1,6 +1,6 @@
-"""Augmentations: the study's as it ran, the study's as it was meant, and the one the served model uses.
+"""Augmentations: the study's as implemented, the study's as it was intended, and the one the served model uses.
 
-A view of a photograph is a function of (seed, view, photograph index) alone: features of views can be cached,
+A view of an image is a function of (seed, view, image index) alone: features of views can be cached,
 and training twice gives the same model. Everything works on uint8 pixels with NumPy and Pillow, so it is the
 same under every Keras backend. `train_model.features` caches the frozen features of the views.
 """
@@ -19,7 +19,7 @@ Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random change of photographs that leaves the scene what it is.
+    """A random change of images that leaves the scene what it is.
 
     Attributes:
         name: as it appears in parameters, caches and tables.
@@ -34,42 +34,40 @@ class Augmentation:
     transform: Transform | None
     version: int = 1
 
-    def __call__(self, photographs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Changes every photograph by its own random draw.
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Changes every image by its own random draw.
 
         Args:
-            photographs: `uint8 [n, size, size, 3]`.
+            images: `uint8 [n, size, size, 3]`.
             rng: source of the draws.
 
         Returns:
             `uint8 [n, size, size, 3]`.
         """
         if self.transform is None:
-            return photographs.copy()
-        return _stack([self.transform(Image.fromarray(photograph), rng) for photograph in photographs])
+            return images.copy()
+        return _stack([self.transform(Image.fromarray(image), rng) for image in images])
 
-    def view(
-        self, photographs: np.ndarray, seed: int, view: int, indices: np.ndarray | None = None
-    ) -> np.ndarray:
-        """One view of every photograph, drawn for each from (seed, view, its index).
+    def view(self, images: np.ndarray, seed: int, view: int, indices: np.ndarray | None = None) -> np.ndarray:
+        """One view of every image, drawn for each from (seed, view, its index).
 
         Args:
-            photographs: `uint8 [n, size, size, 3]`.
+            images: `uint8 [n, size, size, 3]`.
             seed: of the run.
             view: number of the view, for instance the epoch.
-            indices: `int [n]`, the photographs' numbers in their data set; 0 to n - 1 by default. A
-                photograph's view does not depend on which others are asked for with it.
+            indices: `int [n]`, the images' numbers in their data set; 0 to n - 1 by default. A
+                image's view does not depend on which others are asked for with it.
 
         Returns:
             `uint8 [n, size, size, 3]`.
         """
         if self.transform is None:
-            return photographs.copy()
-        numbers = np.arange(len(photographs)) if indices is None else np.asarray(indices)
+            return images.copy()
+        numbers = np.arange(len(images)) if indices is None else np.asarray(indices)
         return _stack(
             [
-                self.transform(Image.fromarray(photograph), np.random.default_rng([seed, view, int(number)]))
-                for photograph, number in zip(photographs, numbers, strict=True)
+                self.transform(Image.fromarray(image), np.random.default_rng([seed, view, int(number)]))
+                for image, number in zip(images, numbers, strict=True)
             ]
         )
 
@@ -110,7 +108,7 @@ def _repeat_edges(image: Image.Image, margin: int) -> Image.Image:
     return padded
 
 
-def _as_run(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _as_implemented(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     # ImageDataGenerator(vertical_flip=True, width_shift_range=10, height_shift_range=10, zoom_range=0.1,
     # rotation_range=30, fill_mode="nearest"): an integer range shifts by whole pixels, and the zoom of
     # either axis is drawn by itself.
@@ -124,7 +122,7 @@ def _as_run(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return _warp(image, np.column_stack([linear, [shift_x, shift_y]]))
 
 
-def _as_meant(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _as_intended(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     shift = rng.uniform(-0.1, 0.1, 2) * image.width
     zoom = rng.uniform(0.9, 1.1)
     if rng.random() < 0.5:
@@ -144,7 +142,7 @@ def _random_crop(image: Image.Image, rng: np.random.Generator, smallest: float) 
 
 
 def _other_resolution(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Down to 64 to 200 pixels and back, as a small photograph arrives."""
+    """Down to 64 to 200 pixels and back, as a small image arrives."""
     small = int(rng.integers(64, 201))
     down = (Image.Resampling.BILINEAR, Image.Resampling.LANCZOS, Image.Resampling.BOX)[rng.integers(3)]
     return image.resize((small, small), down).resize(image.size, Image.Resampling.BILINEAR)
@@ -167,17 +165,17 @@ def _other_camera(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.point([int(level) for level in table.ravel()])
 
 
-# Light and colour of the study's 1,026 photographs at 224 pixels, in YCbCr: the mean level of a channel, and the
-# logarithm of its spread, each as (average, standard deviation) over the photographs. Blue and red oppose each other.
+# Light and colour of the study's 1,026 images at 224 pixels, in YCbCr: the mean level of a channel, and the
+# logarithm of its spread, each as (average, standard deviation) over the images. Blue and red oppose each other.
 LEVELS = ((109.0, 28.0), (129.0, 16.0), (123.0, 13.0))
 LOG_SPREADS = ((3.90, 0.30), (2.43, 0.54), (2.08, 0.62))
 BLUE_AGAINST_RED = -0.75  # correlation of the mean levels of Cb and Cr
 
 
 def _other_light(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Light and colour of another photograph, to a part that is drawn too.
+    """Light and colour of another image, to a part that is drawn too.
 
-    Each channel's mean and spread move towards those of a photograph that is drawn from what photographs are like
+    Each channel's mean and spread move towards those of an image that is drawn from what images are like
     (Reinhard et al., Color Transfer between Images, IEEE CG&A 21(5), 2001): a forest in the light of a snowfield, a
     coast without blue. What the scene is no longer shows in its colours.
     """
@@ -220,17 +218,17 @@ def _robust(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 AUGMENTATIONS = {
     augmentation.name: augmentation
     for augmentation in (
-        Augmentation("none", "the photograph as it is", None),
+        Augmentation("none", "the image as it is", None),
         Augmentation(
-            "as_run",
+            "as_implemented",
             "the study's, as its code ran: upside-down flip, shifts of up to 10 pixels, zoom 0.9 to 1.1, "
             "rotation of up to 30 degrees",
-            _as_run,
+            _as_implemented,
         ),
         Augmentation(
-            "as_meant",
+            "as_intended",
             "the study's, as its text meant it: left-right flip, shifts of up to 10 %, zoom 0.9 to 1.1",
-            _as_meant,
+            _as_intended,
         ),
         Augmentation(
             "robust",

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
+
+from data_prep_eda.files import replacing
+from data_prep_eda.preprocessing import SCENES
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
@@ -19,7 +23,7 @@ class Backbone:
 
     Attributes:
         name: as it appears in parameters, caches and tables.
-        input_size: edge length of the photograph it takes, in pixels.
+        input_size: edge length of the image it takes, in pixels.
         features: length of the feature vector.
         weights_file: name of its ImageNet weights, in Keras 3 format.
         weights_digest: first 16 hex digits of that file's SHA-256.
@@ -35,7 +39,7 @@ class Backbone:
 BACKBONES = {
     # Howard et al., "MobileNets", arXiv:1704.04861: the width-1.0, 224-pixel network.
     "mobilenet": Backbone("mobilenet", 224, 1024, "mobilenet_1_0_224_notop.weights.h5", "b2dc06376b0002af"),
-    # Chollet, "Xception", CVPR 2017; the original study fed it 150x150 photographs instead of 299x299.
+    # Chollet, "Xception", CVPR 2017; the original project fed it 150x150 images instead of 299x299.
     "xception": Backbone("xception", 150, 2048, "xception_notop.weights.h5", "c51edf65daf73e30"),
 }
 
@@ -94,10 +98,8 @@ def _download(backbone: Backbone) -> Path:
             f"train_model/, or name its folder in SCENES_WEIGHTS_DIR; with internet access, "
             f"`python -m train_model.backbones {backbone.name}` fetches it."
         ) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{os.getpid()}.part.weights.h5")
-    network.save_weights(part)
-    part.replace(path)
+    with replacing(path) as part:
+        network.save_weights(part)
     return path
 
 
@@ -145,15 +147,53 @@ def load_backbone(backbone: Backbone, weights: str = "auto") -> keras.Model:
 def feature_extractor(backbone: Backbone, weights: str = "auto") -> keras.Model:
     """The frozen network from pixels to pooled features.
 
+    Args:
+        backbone: which network.
+        weights: see `find_weights`.
+
     Returns:
         Keras model from `uint8` or `float32 [n, size, size, 3]` RGB with levels 0 to 255 to
         `float32 [n, features]`.
     """
-    network = load_backbone(backbone, weights)
-    pixels = keras.Input((backbone.input_size, backbone.input_size, 3), name="photograph")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(pixels)  # as in ImageNet training
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(network(scaled, training=False))
-    return keras.Model(pixels, pooled, name=f"{backbone.name}_features")
+    image = keras.Input((backbone.input_size, backbone.input_size, 3), name="image")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)  # as in ImageNet training
+    maps = load_backbone(backbone, weights)(scaled, training=False)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(maps)
+    return keras.Model(image, pooled, name=f"{backbone.name}_features")
+
+
+def build_classifier(backbone: Backbone, weights: str = "auto") -> keras.Model:
+    """The full model with an untrained head; only its dense layer is trainable.
+
+    Args:
+        backbone: which network.
+        weights: see `find_weights`.
+
+    Returns:
+        Keras model from `[n, size, size, 3]` RGB with levels 0 to 255 to a dictionary with `probabilities`
+        `[n, 3]` in the order of `SCENES`.
+    """
+    extractor = feature_extractor(backbone, weights)
+    logits = keras.layers.Dense(len(SCENES), name="logits")(extractor.output)
+    probabilities = keras.layers.Softmax(name="probabilities")(logits)
+    return keras.Model(extractor.input, {"probabilities": probabilities}, name=f"scene_{backbone.name}")
+
+
+def assemble(backbone: Backbone, kernel: np.ndarray, bias: np.ndarray, weights: str = "auto") -> keras.Model:
+    """The full model of a head that was trained on the backbone's features.
+
+    Args:
+        backbone: the frozen network whose features the head was trained on.
+        kernel: `[features, scenes]`.
+        bias: `[scenes]`.
+        weights: see `find_weights`.
+
+    Returns:
+        See `build_classifier`.
+    """
+    model = build_classifier(backbone, weights)
+    model.get_layer("logits").set_weights([kernel, bias])
+    return model
 
 
 if __name__ == "__main__":

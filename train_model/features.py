@@ -1,9 +1,9 @@
-"""Frozen features: computed once per photograph, kept, and read back.
+"""Frozen features: computed once per image, kept, and read back.
 
-The backbone is frozen, so a photograph's features depend on the photograph alone. They are cached by content:
+The backbone is frozen, so an image's features depend on the image alone. They are cached by content:
 the folder of a cache names the backbone, its weights, the input size, the preprocessing version and the
-augmented view; a row in it is found by the SHA-256 of the photograph's bytes. Renaming, moving or adding
-photographs recomputes nothing that is known; changing any of the above never finds a stale row.
+augmented view; a row in it is found by the SHA-256 of the image's bytes. Renaming, moving or adding
+images recomputes nothing that is known; changing any of the above never finds a stale row.
 """
 
 from __future__ import annotations
@@ -25,36 +25,37 @@ from typing import Protocol
 import keras
 import numpy as np
 
+from data_prep_eda.files import replacing
+from data_prep_eda.preprocessing import VERSION, load_image
 from train_model import tflite
 from train_model.backbones import BACKBONES, Backbone, feature_extractor, weights_digest
-from train_model.preprocessing import VERSION, load_photograph
 
 CACHE = Path(os.environ.get("SCENES_CACHE_DIR", Path(__file__).resolve().parents[1] / ".cache"))
 SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
 
-PART = 256  # photographs a cache file: what an interruption can lose at most
-REPRESENTATIVE = 300  # photographs that fix the ranges of 8-bit activations: more change nothing
+PART = 256  # images a cache file: what an interruption can lose at most
+REPRESENTATIVE = 300  # images that fix the ranges of 8-bit activations: more change nothing
 IN_MEMORY = 64 * 2**20  # bytes of features above which the result is memory-mapped
 
 
 class Augmentation(Protocol):
-    """A random change of photographs; see `train_model.augmentation`."""
+    """A random change of images; see `train_model.augmentation`."""
 
     name: str
     version: int
 
-    def __call__(self, photographs: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class View:
-    """One augmented look at every photograph, reproducible.
+    """One augmented look at every image, reproducible.
 
-    The random numbers of a photograph come from the seed, the view's number and the photograph's own bytes,
+    The random numbers of an image come from the seed, the view's number and the image's own bytes,
     so they don't change with its name, its neighbours or the order.
 
     Attributes:
-        augmentation: what is done to the photograph.
+        augmentation: what is done to the image.
         seed: of the random numbers.
         number: of the view: epoch k trains on view k.
     """
@@ -68,10 +69,10 @@ class View:
         """Names the view in the cache."""
         return f"{self.augmentation.name}-v{self.augmentation.version}-{self.seed}-{self.number}"
 
-    def apply(self, photograph: np.ndarray, digest: bytes) -> np.ndarray:
-        """The augmented `uint8 [size, size, 3]` photograph."""
+    def apply(self, image: np.ndarray, digest: bytes) -> np.ndarray:
+        """The augmented `uint8 [size, size, 3]` image."""
         entropy = (self.seed, self.number, int.from_bytes(digest[:8], "big"))
-        return self.augmentation(photograph[None], np.random.default_rng(entropy))[0]
+        return self.augmentation(image[None], np.random.default_rng(entropy))[0]
 
 
 def extract_features(
@@ -84,16 +85,16 @@ def extract_features(
     engine: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Pooled features of photographs, from the cache where they are known.
+    """Pooled features of images, from the cache where they are known.
 
-    Photographs are read, decoded and computed as a stream on all cores; every `PART` new ones are written to
+    Images are read, decoded and computed as a stream on all cores; every `PART` new ones are written to
     the cache, so an interrupted call continues where it stopped.
 
     Args:
         paths: image files.
         backbone: a name in `BACKBONES`, or a backbone.
         weights: see `train_model.backbones.find_weights`.
-        view: an augmented view; None for the photograph as it is.
+        view: an augmented view; None for the image as it is.
         cache: folder of the cache.
         engine: `litert` (XNNPACK, fastest on a CPU), `keras` (any backend, any GPU) or `auto`: Keras if it
             sees a GPU or doesn't run on TensorFlow, else LiteRT. They differ by about 2e-5 in a feature.
@@ -103,7 +104,7 @@ def extract_features(
         `float32 [n, features]`, memory-mapped from a file that vanishes with it if over `IN_MEMORY` bytes.
 
     Raises:
-        PhotographError: a photograph cannot be decoded.
+        ImageError: an image cannot be decoded.
         WeightsNotFound: features are missing and so are the weights to compute them.
     """
     backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
@@ -129,8 +130,8 @@ def extract_features(
     compute = _engine(backbone, weights, engine, cache)
 
     def prepare(row: int) -> np.ndarray:
-        photograph = load_photograph(paths[row], backbone.input_size)
-        return view.apply(photograph, digests[row]) if view else photograph
+        image = load_image(paths[row], backbone.input_size)
+        return view.apply(image, digests[row]) if view else image
 
     fresh: list[int] = []
     for row, features in zip(missing, compute(prepare, missing), strict=True):
@@ -145,13 +146,13 @@ def extract_features(
     return result
 
 
-def picture_features(
-    pictures: np.ndarray, backbone: str | Backbone = "mobilenet", weights: str = "auto", cache: Path = CACHE
+def image_features(
+    images: np.ndarray, backbone: str | Backbone = "mobilenet", weights: str = "auto", cache: Path = CACHE
 ) -> np.ndarray:
-    """Pooled features of pictures in memory, such as changed copies of photographs; they are not kept.
+    """Pooled features of images in memory, such as corrupted images of images; they are not kept.
 
     Args:
-        pictures: `uint8 [n, size, size, 3]` at the backbone's input size.
+        images: `uint8 [n, size, size, 3]` at the backbone's input size.
         backbone: see `extract_features`.
         weights: see `extract_features`.
         cache: where the converted backbone is kept.
@@ -161,7 +162,7 @@ def picture_features(
     """
     backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
     compute = _engine(backbone, weights, "auto", cache)
-    return np.stack(list(compute(pictures.__getitem__, list(range(len(pictures))))))
+    return np.stack(list(compute(images.__getitem__, list(range(len(images))))))
 
 
 def _digest(path: str | os.PathLike[str]) -> bytes:
@@ -169,7 +170,7 @@ def _digest(path: str | os.PathLike[str]) -> bytes:
 
 
 def _in_order(function: Callable, items: Iterable) -> Iterator:
-    """`map` on a thread a core, in order, never more than a few items ahead: memory stays flat."""
+    """`map` on one thread per core, in order, never more than a few items ahead: memory stays flat."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         source = iter(items)
@@ -189,14 +190,14 @@ def _engine(backbone: Backbone, weights: str, engine: str, cache: Path) -> Calla
     if engine == "keras":
         return functools.partial(_compute_keras, feature_extractor(backbone, weights))
     if engine == "litert":
-        return functools.partial(_compute_litert, _litert_file(backbone, weights, cache))
+        return functools.partial(compute_litert, litert_file(backbone, weights, cache))
     raise ValueError(f"Expected the engine 'auto', 'litert' or 'keras', found {engine!r}.")
 
 
-def _compute_litert(
+def compute_litert(
     model: Path, prepare: Callable[[int], np.ndarray], rows: list[int]
 ) -> Iterator[np.ndarray]:
-    """A thread a core, each with an interpreter of its own that decodes and computes one photograph."""
+    """A thread a core, each with an interpreter of its own that decodes and computes one image."""
     local = threading.local()
 
     def features(row: int) -> np.ndarray:
@@ -212,28 +213,26 @@ def _compute_keras(
     model: keras.Model, prepare: Callable[[int], np.ndarray], rows: list[int]
 ) -> Iterator[np.ndarray]:
     """Batches on whatever device Keras uses, decoded ahead on the other cores."""
-    photographs = _in_order(prepare, rows)
-    while batch := list(itertools.islice(photographs, 32)):
+    images = _in_order(prepare, rows)
+    while batch := list(itertools.islice(images, 32)):
         # One shape for all batches: a compiled graph is not traced again for the last, shorter one.
         padded = np.zeros((32, *batch[0].shape), np.uint8)
         padded[: len(batch)] = batch
         yield from keras.ops.convert_to_numpy(model.predict_on_batch(padded))[: len(batch)]
 
 
-def _litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
+def litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
     """The backbone as a float32 TFLite file, converted once."""
     path = cache / "litert" / f"{_configuration(backbone, weights)}.tflite"
     if not path.is_file():
         content = tflite.convert(feature_extractor(backbone, weights), "float32", signature=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{uuid.uuid4().hex}")
-        part.write_bytes(content)
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(content)
     return path
 
 
 def representative(paths: Sequence[str | os.PathLike[str]], count: int = REPRESENTATIVE) -> list:
-    """At most `count` of the photographs, at even distances in their order."""
+    """At most `count` of the images, at even distances in their order."""
     paths = list(paths)
     return [
         paths[row] for row in np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
@@ -254,7 +253,7 @@ def _cache_folder(root: Path, configuration: str, view: View | None) -> Path:
 
 
 def _read_index(folders: Iterable[Path]) -> dict[bytes, tuple[np.ndarray, int]]:
-    """Digest of each known photograph to its cache file, memory-mapped, and the row in it."""
+    """Digest of each known image to its cache file, memory-mapped, and the row in it."""
     known = {}
     for folder in folders:
         for path in sorted(folder.glob("*.npy")):
@@ -268,12 +267,8 @@ def _write_part(folder: Path, digests: list[bytes], features: np.ndarray) -> Non
     rows = np.zeros(len(digests), dtype=[("digest", "u1", 32), ("features", "<f4", features.shape[1])])
     rows["digest"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
     rows["features"] = features
-    folder.mkdir(parents=True, exist_ok=True)
-    name = uuid.uuid4().hex
-    temporary = folder / f".{name}"
-    with temporary.open("wb") as stream:
-        np.save(stream, rows)
-    temporary.replace(folder / f"{name}.npy")
+    with replacing(folder / f"{uuid.uuid4().hex}.npy") as part:
+        np.save(part, rows)
 
 
 def _allocate(shape: tuple[int, int], folder: Path) -> np.ndarray:

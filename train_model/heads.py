@@ -1,6 +1,6 @@
 """Classification heads on frozen features: one dense layer each, many trained in one pass.
 
-The heads of a sweep differ in their learning rate only. They see the same photographs in the same order, so one
+The heads of a sweep differ in their learning rate only. They see the same images in the same order, so one
 pass over the features trains them all: their weights lie side by side in one layer, and each is updated with its
 own learning rate and its own optimiser state, to the same result as if it were trained alone.
 """
@@ -14,10 +14,9 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import ops
-from scipy.special import logsumexp
 
-from train_model.backbones import Backbone, load_backbone
-from train_model.preprocessing import SCENES
+from data_prep_eda.preprocessing import SCENES
+from train_model.metrics import loss_and_accuracy
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class TrainedHeads:
     """What a sweep leaves.
 
     Attributes:
-        history: one row a head and epoch: `learning_rate`, `seed`, `epoch` (from 1), `loss`, `accuracy`,
+        history: one row per head and epoch: `learning_rate`, `seed`, `epoch` (from 1), `loss`, `accuracy`,
             `val_loss`, `val_accuracy`, all of the weights after the epoch; the training figures on the views
             that the epoch trained on.
         kernels: (learning rate, seed) to `float32 [epochs, features, scenes]`, after each epoch.
@@ -73,7 +72,7 @@ class _Heads(keras.layers.Layer):
 
 
 class _AdamPerHead(keras.optimizers.Adam):
-    """Adam with a learning rate a head; the rest of Adam works weight by weight anyway."""
+    """Adam with one learning rate per head; the rest of Adam works weight by weight anyway."""
 
     def __init__(self, learning_rates: Sequence[float]) -> None:
         super().__init__(1.0, name="adam_per_head")
@@ -111,9 +110,9 @@ def train_heads(
         validation_features: `float32 [m, features]`.
         validation_labels: `int [m]`.
         learning_rates: all are trained in one pass.
-        seeds: of the initial weights and of the order of the photographs; one pass each.
-        epochs: passes over the training photographs.
-        batch_size: photographs an update.
+        seeds: of the initial weights and of the order of the images; one pass each.
+        epochs: passes over the training images.
+        batch_size: batch size.
         progress: called with (epochs done, epochs of all passes).
 
     Returns:
@@ -162,38 +161,3 @@ def train_heads(
         {key: np.stack(values) for key, values in kernels.items()},
         {key: np.stack(values) for key, values in biases.items()},
     )
-
-
-def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Mean cross-entropy in nats, and accuracy, of `[n, scenes]` logits against `[n]` labels."""
-    losses = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
-    return float(losses.mean()), float((logits.argmax(axis=1) == labels).mean())
-
-
-def assemble(backbone: Backbone, kernel: np.ndarray, bias: np.ndarray, weights: str = "auto") -> keras.Model:
-    """The full model of a head: photograph in, probabilities out.
-
-    Args:
-        backbone: the frozen network whose features the head was trained on.
-        kernel: `[features, scenes]`.
-        bias: `[scenes]`.
-        weights: see `train_model.backbones.find_weights`.
-
-    Returns:
-        Keras model from `[n, size, size, 3]` RGB with levels 0 to 255 to a dictionary with `probabilities`
-        `[n, 3]` in the order of `SCENES`. Only the dense layer is trainable.
-    """
-    model = build_classifier(backbone, weights)
-    model.get_layer("logits").set_weights([kernel, bias])
-    return model
-
-
-def build_classifier(backbone: Backbone, weights: str = "auto") -> keras.Model:
-    """The full model with an untrained head; see `assemble`."""
-    pixels = keras.Input((backbone.input_size, backbone.input_size, 3), name="photograph")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(pixels)
-    maps = load_backbone(backbone, weights)(scaled, training=False)
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(maps)
-    logits = keras.layers.Dense(len(SCENES), name="logits")(pooled)
-    probabilities = keras.layers.Softmax(name="probabilities")(logits)
-    return keras.Model(pixels, {"probabilities": probabilities}, name=f"scene_{backbone.name}")

@@ -12,21 +12,21 @@ sys.path[0] = str(
 #
 # **Question.** Which head on MobileNet's frozen features is served?
 #
-# **Method.** Two heads learn from the same augmented views of the training photographs. The *gradient* head is the study's: Adam at the best rate, one view a pass, and the checkpoint of the pass that does best on the validation photographs. The *discriminant* head is computed in closed form: a linear discriminant analysis with a shrunk covariance (Ledoit & Wolf, 2004). It has no learning rate, no passes and no random start. Both are one dense layer, so the choice costs nothing in the service. A temperature, fitted on validation photographs and changed copies of them, makes the probabilities honest, and a score says whether a picture shows any of the three scenes at all.
+# **Method.** Two heads learn from the same augmented views of the training images. The *gradient* head is the study's: Adam at the best rate, one view a pass, and the checkpoint of the pass that does best on the validation images. The *discriminant* head is computed in closed form: a linear discriminant analysis with a shrunk covariance (Ledoit & Wolf, 2004). It has no learning rate, no passes and no random start. Both are one dense layer, so the choice costs nothing in the service. A temperature, fitted on validation images and corrupted images of them, makes the probabilities honest, and a score says whether an image shows any of the three scenes at all.
 #
-# **Answer.** On the validation photographs the two heads differ by one photograph. On changed copies of them the discriminant head makes about half the mistakes, and is less sure of those. It also does better on kinds of scene that it wasn't trained on, which notebook `07_evaluate_model` shows, and is the one that is served.
+# **Answer.** On the validation images the two heads differ by one image. On corrupted images of them the discriminant head makes about half the mistakes, and is less sure of those. It also does better on kinds of scene that it wasn't trained on, which notebook `07_evaluate_model` shows, and is the one that is served.
 # ## Setup
 import keras
 import numpy as np
 import pandas as pd
 
-from data_prep_eda.audit import read_names
 from data_prep_eda.dataset import DatasetError, load_dataset
+from data_prep_eda.eda import read_names
+from data_prep_eda.files import write_json
 from train_model.backbones import BACKBONES, WeightsNotFound
-from train_model.evaluation import load_photographs, scene_indices
-from train_model.heads import loss_and_accuracy, train_heads
-from train_model.papermill_runs import write_json
-from train_model.recipe import fit_discriminant, kind_importance, train, view_features
+from train_model.final_model import fit_discriminant, kind_importance, train, view_features
+from train_model.heads import train_heads
+from train_model.metrics import load_images, loss_and_accuracy, scene_indices
 from train_model.study import DETAILS, output_folder, progress_bar, record_metrics, save_model
 
 
@@ -46,7 +46,7 @@ parser.add_argument(
     "--data-dir",
     type=str,
     default="",
-    help="folder of photographs; empty for the prepared data or else the embedded sample",
+    help="folder of images; empty for the prepared data or else the embedded sample",
 )
 parser.add_argument(
     "--output-dir", type=str, default="runs/notebooks", help="where results go, from the repository's top"
@@ -72,13 +72,13 @@ parser.add_argument(
     "--epochs",
     type=int,
     default=10,
-    help="augmented views a photograph; the gradient head passes over one view an epoch",
+    help="augmented views an image; the gradient head passes over one view an epoch",
 )
-parser.add_argument("--batch-size", type=int, default=32, help="photographs an update, for the gradient head")
+parser.add_argument("--batch-size", type=int, default=32, help="batch size, for the gradient head")
 parser.add_argument(
     "--seed", type=int, default=0, help="of the views, and of the gradient head's start and order"
 )
-parser.add_argument("--validation-views", type=int, default=4, help="changed copies a validation photograph")
+parser.add_argument("--validation-views", type=int, default=4, help="corrupted images a validation image")
 parser.add_argument(
     "--keep", type=float, default=0.95, help="share of real scenes that the scope score keeps"
 )
@@ -104,7 +104,7 @@ keep = arguments.keep
 save_files = arguments.save_files
 
 
-# ## The photographs
+# ## The images
 
 dataset = load_dataset(data_dir)
 print(dataset)
@@ -112,7 +112,7 @@ print(dataset)
 
 # ## Views
 #
-# The features of every photograph as it is and in its augmented views. The validation photographs get views of their own, always of the kind that imitates other sources.
+# The features of every image as it is and in its augmented views. The validation images get views of their own, always of the kind that imitates other sources.
 
 network = BACKBONES[backbone]
 training, validation = dataset.split("train"), dataset.split("validation")
@@ -134,7 +134,7 @@ changed = view_features(
     weights=weights,
     progress=progress_bar("Validation views"),
 )
-print(f"{len(views)} views of {len(labels)} training photographs, {views.shape[2]} features each")
+print(f"{len(views)} views of {len(labels)} training images, {views.shape[2]} features each")
 
 
 # ## The gradient head
@@ -156,13 +156,13 @@ print(f"Checkpoint: epoch {best['epoch']:.0f}, validation accuracy {best['val_ac
 
 # ## The discriminant head
 #
-# All views at once. How far the covariance is shrunk was chosen by leaving out sources of photographs and kinds of scene in turn. SUN 09's file names tell finer kinds of a scene, such as beach and ocean beside coast; a kind counts as the square root of its photographs, because its share in a collection says nothing about the photographs to come.
+# All views at once. How far the covariance is shrunk was chosen by leaving out sources of images and kinds of scene in turn. SUN 09's file names tell finer kinds of a scene, such as beach and ocean beside coast; a kind counts as the square root of its images, because its share in a collection says nothing about the images to come.
 
 importance = kind_importance(read_names(training["name"])["category"], labels)
 discriminant = fit_discriminant(
     np.concatenate(views), np.tile(labels, len(views)), importance=np.tile(importance, len(views))
 )
-print(f"A photograph counts for {importance.min():.2f} to {importance.max():.2f} of an average one")
+print(f"An image counts for {importance.min():.2f} to {importance.max():.2f} of an average one")
 
 
 # ## Side by side
@@ -176,14 +176,14 @@ for name, (kernel, bias) in candidates.items():
         model.logits(np.concatenate(changed[1:])), np.tile(validation_labels, len(changed) - 1)
     )
     rows.append([name, own[1], own[0], other[1], other[0]])
-columns = ["head", "accuracy", "loss", "accuracy, changed copies", "loss, changed copies"]
+columns = ["head", "accuracy", "loss", "accuracy, corrupted images", "loss, corrupted images"]
 comparison = pd.DataFrame(rows, columns=columns).set_index("head")
 comparison.round(4)
 
 
 # ## What is saved
 #
-# The head, divided by its temperature, on the frozen backbone, with the scope score beside the probabilities: one network from the photograph to both.
+# The head, divided by its temperature, on the frozen backbone, with the scope score beside the probabilities: one network from the image to both.
 
 if head not in candidates:
     raise ValueError(f"Expected the head 'discriminant' or 'gradient', found {head!r}.")
@@ -201,7 +201,7 @@ for path in files:
 
 few = validation.iloc[:8]
 served = keras.models.load_model(files[0], compile=False) if files else model
-answers = served.predict(load_photographs(few["path"], network.input_size), verbose=0)
+answers = served.predict(load_images(few["path"], network.input_size), verbose=0)
 difference = np.abs(answers["probabilities"] - chosen.probabilities(changed[0][:8])).max()
 assert difference < 0.01, f"the model differs by {difference:.3f} from the head"
 print("The model answers as the head on cached features does.")
@@ -211,16 +211,16 @@ record_metrics(
     folder,
     "final",
     {
-        "photographs": dataset.kind,
+        "images": dataset.kind,
         "backbone": backbone,
         "head": head,
         "augmentation": augmentation,
         "learning_rate": learning_rate,
         "checkpoint_epoch": int(best["epoch"]),
         "val_accuracy": comparison.loc[head, "accuracy"],
-        "val_accuracy_changed": comparison.loc[head, "accuracy, changed copies"],
+        "val_accuracy_changed": comparison.loc[head, "accuracy, corrupted images"],
         "val_accuracy_gradient": comparison.loc["gradient", "accuracy"],
-        "val_accuracy_changed_gradient": comparison.loc["gradient", "accuracy, changed copies"],
+        "val_accuracy_changed_gradient": comparison.loc["gradient", "accuracy, corrupted images"],
         "temperature": chosen.temperature,
         "score_threshold": chosen.score_threshold,
     },
@@ -230,4 +230,4 @@ print("recorded")
 
 # ## What this tells
 #
-# Training is a matter of seconds once the features are there; what is worth the time is which views they are taken from. `train_model/model_training.py` is this notebook as a script, written by `make export`. Next: notebook `07_evaluate_model`, on photographs that had no part in the training.
+# Training is a matter of seconds once the features are there; what is worth the time is which views they are taken from. `train_model/model_training.py` is this notebook as a script, written by `make export`. Next: notebook `07_evaluate_model`, on images that had no part in the training.

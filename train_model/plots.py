@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from train_model.preprocessing import SCENES
+from data_prep_eda.preprocessing import SCENES
 from train_model.study import interval
 
 # Okabe and Ito's blue, green and vermilion: told apart with any colour vision, and what they name.
 SCENE_COLOURS = {"coast": "#0072B2", "forest": "#009E73", "mountain": "#D55E00"}
-STUDY_COLOUR = "#8C8C8C"  # the original study's numbers, always grey
+STUDY_COLOUR = "#8C8C8C"  # the original project's numbers, always grey
 
 
 def use_theme() -> None:
@@ -33,26 +33,26 @@ def use_theme() -> None:
     )
 
 
-def show_photographs(
-    photographs: Sequence[np.ndarray], titles: Sequence[str], columns: int = 6, edge: float = 1.6
+def show_images(
+    images: Sequence[np.ndarray], titles: Sequence[str], columns: int = 6, edge: float = 1.6
 ) -> plt.Figure:
-    """Photographs in rows with a title over each.
+    """Images in rows with a title over each.
 
     Args:
-        photographs: `uint8 [h, w, 3]` each.
-        titles: one a photograph; a title that starts with a scene takes its colour.
-        columns: photographs in a row.
+        images: `uint8 [h, w, 3]` each.
+        titles: one per image; a title that starts with a scene takes its colour.
+        columns: images in a row.
         edge: edge length of one in inches.
 
     Returns:
         The figure.
     """
-    rows = max(1, -(-len(photographs) // columns))
+    rows = max(1, -(-len(images) // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(edge * columns, (edge + 0.3) * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, photograph, title in zip(axes.flat, photographs, titles, strict=False):
-        axis.imshow(photograph)
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        axis.imshow(image)
         colour = SCENE_COLOURS.get(title.split()[0].rstrip(","), "black") if title else "black"
         axis.set_title(title, fontsize=8, fontweight="normal", color=colour)
     return figure

@@ -1,11 +1,14 @@
-"""What the study's notebooks share: the original's numbers, a place for results, the photographs of a run."""
+"""What the study's notebooks share: the original's numbers, a place for results, the images of a run."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import math
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +18,10 @@ from scipy.stats import t as student_t
 from tqdm import tqdm
 
 from data_prep_eda.dataset import REPOSITORY
+from data_prep_eda.files import write_json
+from data_prep_eda.preprocessing import SCENES, load_image
 from train_model import tflite
-from train_model.papermill_runs import write_json
-from train_model.preprocessing import SCENES, load_photograph
+from train_model.metadata import FACTS
 
 if TYPE_CHECKING:  # the runner needs this file, but not Keras
     import keras
@@ -29,11 +33,11 @@ DETAILS = "scene-classifier-model.json"  # beside the model: version, labels, th
 
 
 def original_results(backbone: str, augmentation: str, run: str = "sweep") -> pd.DataFrame:
-    """Validation accuracies that the original study's notebooks show.
+    """Validation accuracies that the original project's notebooks show.
 
     Args:
         backbone: `mobilenet` or `xception`.
-        augmentation: `none` or `as_run`.
+        augmentation: `none` or `as_implemented`.
         run: `first run` or `sweep`.
 
     Returns:
@@ -52,28 +56,46 @@ def output_folder(output_dir: str) -> Path:
 
 
 def record_metrics(folder: Path, section: str, values: dict[str, Any]) -> Path:
-    """Adds a notebook's figures to the run's `metrics.json`.
+    """Writes a notebook's results into its section of the run's `metrics.json`.
 
     Args:
         folder: of the run.
-        section: puts `section.` before each name, so that the file stays one flat table.
-        values: numbers and words by name.
+        section: name of the notebook's section; what an earlier run of the notebook wrote there is replaced.
+        values: name to a number, a word, a dataclass such as `train_model.metrics.Proportion`, a dictionary, or a
+            table. A `DataFrame` becomes a list of rows; its index becomes columns, unless it only counts.
 
     Returns:
-        Path of the file. Earlier figures of the same section are replaced.
+        Path of the file.
     """
     path = folder / METRICS
-    metrics = json.loads(path.read_text()) if path.is_file() else {}
-    metrics = {name: value for name, value in metrics.items() if not name.startswith(f"{section}.")}
-    metrics |= {f"{section}.{name}": _plain(value) for name, value in values.items()}
-    write_json(path, dict(sorted(metrics.items())))
-    return path
+    metrics = read_metrics(folder)
+    metrics[section] = {name: _plain(value) for name, value in values.items()}
+    return write_json(path, dict(sorted(metrics.items())))
+
+
+def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the notebooks of a run have recorded, by section; empty where nothing has been."""
+    path = folder / METRICS
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _plain(value: Any) -> Any:
-    """NumPy numbers as Python's, rounded to what a reader could check."""
+    """Tables and NumPy's numbers as JSON has them, rounded to what a reader could check."""
+    if isinstance(value, pd.Series):
+        value = value.to_frame(value.name or "value")
+    if isinstance(value, pd.DataFrame):
+        table = value if isinstance(value.index, pd.RangeIndex) else value.reset_index()
+        return [_plain(row) for row in table.to_dict("records")]
+    if dataclasses.is_dataclass(value):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
     value = value.item() if hasattr(value, "item") else value
-    return round(value, 6) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value
 
 
 def shown_path(path: os.PathLike[str]) -> str:
@@ -102,27 +124,27 @@ def interval(values: pd.Series) -> float:
     return float(values.sem() * student_t.ppf(0.975, len(values) - 1))
 
 
-def classify(model: Path, photograph: str | os.PathLike[str]) -> dict[str, float]:
-    """Probability of each scene by a TFLite model, for one photograph.
+def classify(model: Path, image: str | os.PathLike[str]) -> dict[str, float]:
+    """Probability of each scene by a TFLite model, for one image.
 
     Args:
         model: a TFLite file written by notebook 08.
-        photograph: an image file.
+        image: an image file.
 
     Returns:
         Scene to probability.
     """
     interpreter = tflite.load_interpreter(model)
     size = int(interpreter.get_input_details()[0]["shape"][1])
-    probabilities = tflite.run(interpreter, load_photograph(photograph, size))["probabilities"]
+    probabilities = tflite.run(interpreter, load_image(image, size))["probabilities"]
     return dict(zip(SCENES, probabilities.astype(float).tolist(), strict=True))
 
 
 def save_model(model: keras.Model, folder: Path) -> list[Path]:
-    """Saves a model as `.keras` and, as the original study did, as `.h5`.
+    """Saves a model as `.keras` and, as the original project did, as `.h5`.
 
     Args:
-        model: what to save.
+        model: of layers that Keras has itself; `.h5` files of others load in this project only.
         folder: created if needed. A save that fails leaves the files of the save before.
 
     Returns:
@@ -154,5 +176,7 @@ def trained_model(folder: Path) -> Path:
 def run_details(folder: Path) -> dict[str, Any]:
     """What belongs to `trained_model` and isn't in the file: `temperature`, `score_threshold` and more."""
     mine = folder / "models" / DETAILS
-    committed = REPOSITORY / "containerize_deploy" / DETAILS
-    return json.loads((mine if mine.is_file() else committed).read_text())
+    if mine.is_file():
+        return json.loads(mine.read_text())
+    with zipfile.ZipFile((REPOSITORY / "containerize_deploy" / DETAILS).with_suffix(".tflite")) as archive:
+        return json.loads(archive.read(FACTS))

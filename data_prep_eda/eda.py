@@ -1,0 +1,303 @@
+"""What the images look like, in numbers: names, light and colour, spectra, and how the scenes differ.
+
+Notebook 01 draws what this module measures. Nothing here changes a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.fft
+import scipy.stats
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from data_prep_eda.preprocessing import load_image
+
+# The sub-categories that SUN 09's file names start with, the longer ones first: a forest path is no forest.
+CATEGORIES = (
+    *("mountain_snowy", "mountain_peak", "mountain_tent", "mountain_trail", "country_road", "forest_path"),
+    *("bambouserie", "backwater", "rainforest", "mountain", "seaside", "canyon", "forest", "beach", "coast"),
+    *("ocean", "river", "hill", "lake", "park", "sea"),
+)
+# The eight categories of Oliva and Torralba (2001) that occur in the names, and the scene each belongs to.
+FIRST_LABELS = ("coast", "forest", "mountain", "opencountry")
+
+SIZE = 128  # edge length in pixels at which light, colour and spectra are measured
+ORIENTATIONS = 8  # sectors of 22.5 degrees
+BANDS = {"coarse": (2, 8), "medium": (8, 24), "fine": (24, 56)}  # cycles per image
+
+
+def read_names(names: Sequence[str]) -> pd.DataFrame:
+    """What the file names say.
+
+    `m_mountain_snowy_forest_nat212.jpg` was filed under the SUN category `mountain_snowy`; the image
+    came from the folder `forest` of Oliva and Torralba's collection.
+
+    Args:
+        names: file names.
+
+    Returns:
+        Frame with a row a name: `category` and `first_label`; empty strings where a name doesn't say.
+    """
+    rows = []
+    for name in names:
+        stem = Path(name).stem
+        category = next((c for c in CATEGORIES if re.match(rf"[a-z]_{c}(_|$)", stem)), "")
+        rest = stem[len(category) + 3 :] if category else ""
+        label = re.match(rf"({'|'.join(FIRST_LABELS)})_[a-z]+\d+$", rest)
+        rows.append({"category": category, "first_label": label[1] if label else ""})
+    return pd.DataFrame(rows, columns=["category", "first_label"])
+
+
+def to_lab(rgb: np.ndarray) -> np.ndarray:
+    """sRGB to CIELAB (D65), in which equal distances look equally different.
+
+    Args:
+        rgb: `uint8 [..., 3]`.
+
+    Returns:
+        `float64 [..., 3]`: lightness L* from 0 to 100, a* from green to red, b* from blue to yellow.
+
+    Source: IEC 61966-2-1 (sRGB), CIE 15 (CIELAB).
+    """
+    levels = np.asarray(rgb, dtype=float) / 255
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
+    xyz = linear @ to_xyz.T / to_xyz.sum(axis=1)  # relative to the white of the screen
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = np.moveaxis(f, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one look at every image gives.
+
+    Attributes:
+        measures: a row an image. `width` and `height` in pixels, `mode` and size in `kilobytes` of the
+            file; `lightness` (mean L*) and `contrast` (standard deviation of L*); `chroma` (mean distance from
+            grey), `green_red` and `blue_yellow` (mean a* and b*); `sky` (mean L* of the upper third less that
+            of the lower third); `slope` of the amplitude spectrum; the shares of spectral energy in
+            `upright` structure (trunks), `level` structure (horizons) and `oblique` structure (ridges).
+        mean_images: scene to the mean of its images, `uint8 [size, size, 3]`, averaged in linear
+            light, as many exposures on one film would be.
+        mean_spectra: scene to the mean log amplitude spectrum, `float64 [size, size]`, frequency zero at the
+            centre: the scene's spectral signature.
+        energy: spectral energy of each image by band and direction, `float64 [n, bands, orientations]`,
+            see `orientation_energy`.
+    """
+
+    measures: pd.DataFrame
+    mean_images: dict[str, np.ndarray]
+    mean_spectra: dict[str, np.ndarray]
+    energy: np.ndarray
+
+
+def survey(
+    paths: Sequence[str | os.PathLike[str]],
+    scenes: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> Survey:
+    """Measures images.
+
+    Args:
+        paths: image files.
+        scenes: scene of each.
+        progress: called with (done, all).
+    """
+    scenes = np.asarray(scenes)
+    light = {scene: np.zeros((SIZE, SIZE, 3)) for scene in sorted(set(scenes))}
+    spectra = {scene: np.zeros((SIZE, SIZE)) for scene in light}
+    rows, energies = [], []
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for scene, (row, image, amplitude) in zip(scenes, pool.map(_measure, paths), strict=True):
+            energies.append(orientation_energy(amplitude))
+            row |= _directions(energies[-1])
+            rows.append(row)
+            light[scene] += (image / 255.0) ** 2.2
+            spectra[scene] += np.log(amplitude + 1e-3)
+            if progress:
+                progress(len(rows), len(paths))
+    n = {scene: int((scenes == scene).sum()) for scene in light}
+    return Survey(
+        pd.DataFrame(rows),
+        {scene: np.round((light[scene] / n[scene]) ** (1 / 2.2) * 255).astype(np.uint8) for scene in light},
+        {scene: spectra[scene] / n[scene] for scene in spectra},
+        np.array(energies),
+    )
+
+
+def _measure(path: str | os.PathLike[str]) -> tuple[dict[str, float | str], np.ndarray, np.ndarray]:
+    """Measures of one image, its pixels, and its amplitude spectrum."""
+    with Image.open(path) as image:
+        row = {"width": image.width, "height": image.height, "mode": image.mode}
+    image = load_image(path, SIZE)
+    lab = to_lab(image)
+    lightness = lab[..., 0]
+    third = SIZE // 3
+    amplitude = amplitude_spectrum(lightness)
+    row |= {
+        "kilobytes": os.path.getsize(path) / 1000,
+        "lightness": lightness.mean(),
+        "contrast": lightness.std(),
+        "chroma": np.hypot(lab[..., 1], lab[..., 2]).mean(),
+        "green_red": lab[..., 1].mean(),
+        "blue_yellow": lab[..., 2].mean(),
+        "sky": lightness[:third].mean() - lightness[-third:].mean(),
+        "slope": spectral_slope(amplitude),
+    }
+    return row, image, amplitude
+
+
+def _directions(energy: np.ndarray) -> dict[str, float]:
+    """Shares of upright, level and oblique structure; upright and level take three sectors of eight each."""
+    share = energy.sum(axis=0) / max(energy.sum(), 1e-12)
+    upright, level = share[[0, 1, -1]].sum(), share[3:6].sum()
+    return {"upright": upright, "level": level, "oblique": 1 - upright - level}
+
+
+def amplitude_spectrum(lightness: np.ndarray) -> np.ndarray:
+    """Amplitude of an image's Fourier transform, the centre at zero frequency.
+
+    The local contrast is evened out first and the border faded out, as in the spatial envelope: a bright
+    sky would otherwise outweigh everything, and the edge of the image would show as a cross.
+
+    Args:
+        lightness: `[size, size]`.
+
+    Returns:
+        `float64 [size, size]`; row and column `size // 2` hold frequency zero.
+
+    Source: A. Oliva and A. Torralba, "Modeling the shape of the scene: a holistic representation of the
+    spatial envelope", International Journal of Computer Vision 42 (2001), section 3.
+    """
+    size = lightness.shape[0]
+    detail = lightness - gaussian_filter(lightness, size / 12, mode="reflect", truncate=2.5)
+    local = np.sqrt(gaussian_filter(detail**2, size / 12, mode="reflect", truncate=2.5))
+    window = np.outer(np.hanning(size), np.hanning(size))
+    return np.abs(scipy.fft.fftshift(scipy.fft.fft2(detail / (local + 5) * window)))
+
+
+@functools.lru_cache(maxsize=4)
+def _frequencies(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Radius in cycles per image and direction in radians (0 to pi) of each entry of a spectrum."""
+    axis = np.arange(size) - size // 2
+    down, across = np.meshgrid(axis, axis, indexing="ij")
+    return np.hypot(down, across), np.arctan2(down, across) % np.pi
+
+
+def orientation_energy(amplitude: np.ndarray) -> np.ndarray:
+    """Spectral energy by scale and direction.
+
+    Args:
+        amplitude: `[size, size]`, from `amplitude_spectrum`.
+
+    Returns:
+        `[bands, orientations]`, in the order of `BANDS`. Sector k is centred on k times 22.5 degrees from
+        the horizontal axis of the spectrum; sector 0 is upright structure, the middle one level structure.
+    """
+    radius, direction = _frequencies(amplitude.shape[0])
+    sector = np.round(direction / np.pi * ORIENTATIONS).astype(int) % ORIENTATIONS
+    energy = np.empty((len(BANDS), ORIENTATIONS))
+    for i, (low, high) in enumerate(BANDS.values()):
+        ring = (radius >= low) & (radius < high)
+        energy[i] = np.bincount(sector[ring], weights=amplitude[ring] ** 2, minlength=ORIENTATIONS)
+    return energy
+
+
+def spectral_slope(amplitude: np.ndarray) -> float:
+    """Slope of log amplitude over log frequency, averaged over directions.
+
+    Source: A. Torralba and A. Oliva, "Statistics of natural image categories", Network 14 (2003).
+    """
+    radius = np.round(_frequencies(amplitude.shape[0])[0]).astype(int)
+    rings = np.bincount(radius.ravel(), weights=amplitude.ravel()) / np.bincount(radius.ravel())
+    used = np.arange(10, amplitude.shape[0] // 2 - 8)  # below, the evening out of contrast took away
+    return float(np.polyfit(np.log(used), np.log(rings[used] + 1e-9), 1)[0])
+
+
+def compare_scenes(measures: pd.DataFrame, scenes: Sequence[str]) -> pd.DataFrame:
+    """Tests whether measures differ between the scenes, and says by how much.
+
+    Kruskal and Wallis' test asks whether the scenes differ at all; it assumes no distribution. The p-values
+    are corrected for their number (Holm). The effect size epsilon squared is the share of the rank variance
+    that the scene explains. For each pair of scenes, Cliff's delta is
+    the chance that an image of the first exceeds one of the second, less the chance of the reverse.
+
+    Args:
+        measures: a column a measure, a row an image.
+        scenes: scene of each row.
+
+    Returns:
+        Frame with a row a measure, largest effect first: median per scene, `H`, `p`, `epsilon2`, and
+        `delta <first>/<second>` per pair.
+    """
+    scenes = np.asarray(scenes)
+    names = sorted(set(scenes))
+    rows = []
+    for measure in measures.columns:
+        values = {scene: measures.loc[scenes == scene, measure].to_numpy(float) for scene in names}
+        row = {"measure": measure} | {scene: np.median(values[scene]) for scene in names}
+        if np.ptp(measures[measure].to_numpy(float)) == 0:  # all alike: nothing to test
+            row |= {"H": 0.0, "p": 1.0, "epsilon2": 0.0}
+        else:
+            row["H"], row["p"] = scipy.stats.kruskal(*values.values())
+            row["epsilon2"] = row["H"] / (len(scenes) - 1)
+        for first, second in combinations(names, 2):
+            row[f"delta {first}/{second}"] = cliffs_delta(values[first], values[second])
+        rows.append(row)
+    table = pd.DataFrame(rows).set_index("measure").sort_values("epsilon2", ascending=False)
+    table["p"] = holm(table["p"].to_numpy())
+    return table
+
+
+def cliffs_delta(first: np.ndarray, second: np.ndarray) -> float:
+    """Chance that a value of `first` exceeds one of `second`, less the chance of the reverse; -1 to 1."""
+    u = scipy.stats.mannwhitneyu(first, second).statistic
+    return float(2 * u / (len(first) * len(second)) - 1)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values corrected for their number (Holm, 1979)."""
+    order = np.argsort(p)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(np.asarray(p)[order] * np.arange(len(p), 0, -1)))
+    return corrected
+
+
+def cramers_v(table: pd.DataFrame) -> tuple[float, float]:
+    """Association of two categorical variables.
+
+    Args:
+        table: counts.
+
+    Returns:
+        Cramér's V with Bergsma's (2013) correction for small counts, 0 to 1, and the p-value of the
+        chi-squared test.
+    """
+    counts = table.to_numpy()
+    counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
+    rows, columns = counts.shape
+    if min(rows, columns) < 2:
+        return 0.0, 1.0
+    chi2, p, _, _ = scipy.stats.chi2_contingency(counts)
+    n = counts.sum()
+    phi2 = max(0.0, chi2 / n - (rows - 1) * (columns - 1) / (n - 1))
+    rows, columns = rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)
+    return float(np.sqrt(phi2 / max(min(rows, columns) - 1, 1e-9))), float(p)

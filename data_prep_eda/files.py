@@ -1,0 +1,45 @@
+"""Files that appear whole or not at all: the one way in which this project writes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside a file, which takes the file's place when the block ends without an error.
+
+    Readers never see half a file, and a write that is interrupted leaves what was there before.
+
+    Args:
+        path: the file to write; its folder is made if needed.
+
+    Yields:
+        Path to write to, hidden, and with the end of the file's own name, since some libraries go by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{uuid.uuid4().hex}-{path.name[-64:]}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Writes a text file in UTF-8 and returns its path."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+    return Path(path)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> Path:
+    """Writes a JSON file, indented for people, and returns its path."""
+    return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

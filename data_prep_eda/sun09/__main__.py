@@ -1,0 +1,5 @@
+import sys
+
+from data_prep_eda.sun09.acquire import main
+
+sys.exit(main())

@@ -1,0 +1,203 @@
+"""A file on a web server, read from front to back, that survives dropped connections."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from data_prep_eda.sun09.sources import CHUNK, AcquisitionError
+
+
+class WebFile:
+    """A reader that goes on where it was after a fault.
+
+    After a fault it asks for the rest with an HTTP range request. A server without ranges sends the whole
+    file again, and what was already read is passed over.
+
+    Args:
+        url: http or https address.
+        retries: attempts without any progress before giving up.
+        timeout: seconds without a byte that count as a stall.
+        pause: seconds before the first new attempt; doubles with each further one.
+        say: called with a sentence when a connection is lost.
+
+    Attributes:
+        position: bytes read so far.
+        length: bytes of the whole file; None if the server doesn't say.
+        identity: what tells this version of the file from another: entity tag, date and length.
+    """
+
+    def __init__(
+        self, url: str, retries: int = 6, timeout: float = 30.0, pause: float = 1.0, say: Callable = print
+    ) -> None:
+        self.url = url
+        self.position = 0
+        self.length: int | None = None
+        self.identity: dict[str, str | int | None] | None = None
+        self._retries, self._timeout, self._pause, self._say = retries, timeout, pause, say
+        self._failures = 0
+        self._response: http.client.HTTPResponse | None = None
+
+    def open(self, position: int = 0) -> None:
+        """Connects, to read from a position on."""
+        self.close()
+        self.position = position
+        while self._response is None:
+            try:
+                self._connect()
+            except (OSError, http.client.HTTPException) as error:
+                self._lost(error)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Reads into a buffer; returns the number of bytes, 0 at the end of the file."""
+        while True:
+            try:
+                if self._response is None:
+                    self._connect()
+                n = self._response.readinto(buffer)
+                if n or self.length is None or self.position >= self.length:
+                    self.position += n
+                    self._failures = 0 if n else self._failures
+                    return n
+                raise ConnectionError("the connection ended early")
+            except (OSError, http.client.HTTPException) as error:
+                self._lost(error)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def _connect(self) -> None:
+        headers = {"Accept-Encoding": "identity", "User-Agent": "scene-classifier"}
+        if self.position:
+            headers["Range"] = f"bytes={self.position}-"
+        try:
+            response = urllib.request.urlopen(
+                urllib.request.Request(self.url, headers=headers), timeout=self._timeout
+            )
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code in (408, 425, 429, 500, 502, 503, 504):
+                    raise ConnectionError(f"the server answered {error.code} {error.reason}") from None
+                raise AcquisitionError(
+                    f"Expected the SUN 09 archive at {self.url}, the server answered {error.code} "
+                    f"{error.reason}. Check the address, or name a copy available: --source sun09.tar."
+                ) from None
+        start, length = 0, response.headers.get("Content-Length")
+        length = int(length) if length and length.isdigit() else None
+        if response.status == 206:
+            content_range = response.headers.get("Content-Range", "")
+            try:
+                span, total = content_range.removeprefix("bytes ").split("/")
+                start = int(span.split("-")[0])
+                length = int(total) if total.isdigit() else None
+            except ValueError:
+                start = -1
+            if start != self.position:
+                response.close()
+                raise AcquisitionError(
+                    f"Expected the archive from byte {self.position} on, the server sent {content_range!r}. "
+                    f"Download the archive with another program and name it: --source sun09.tar."
+                )
+        identity = {
+            "etag": response.headers.get("ETag"),
+            "modified": response.headers.get("Last-Modified"),
+            "length": length,
+        }
+        if self.identity is not None and identity != self.identity:
+            response.close()
+            raise AcquisitionError(
+                f"Expected one archive at {self.url}, found that it changed on the server while it was being "
+                f"read. What was found is kept. Run the command again."
+            )
+        if start == 0 and length != 0 and "html" in response.headers.get("Content-Type", "").lower():
+            response.close()
+            raise AcquisitionError(
+                f"Expected a tar archive at {self.url}, the server sent a web page. Open the address in a "
+                f"browser to see what it says, or name a copy available: --source sun09.tar."
+            )
+        self.identity, self.length = identity, length
+        while start < self.position:  # no ranges: pass over what was already read
+            passed = response.read(min(CHUNK, self.position - start))
+            if not passed:
+                response.close()
+                raise ConnectionError("the connection ended early")
+            start += len(passed)
+        self._response = response
+
+    def _lost(self, error: Exception) -> None:
+        """Waits before the next attempt, longer each time; raises when there were enough."""
+        self.close()
+        self._failures += 1
+        reason = getattr(error, "reason", None) or error
+        if self._failures > self._retries:
+            place = f" at {self.position / 1e9:.2f} GB" if self.position else ""
+            raise AcquisitionError(
+                f"Expected the archive from {self.url}, found no way on{place} after {self._retries} more "
+                f"attempts ({reason}). What was found is kept. Run the command again to continue."
+            ) from None
+        wait = min(self._pause * 2 ** (self._failures - 1), 60)
+        self._say(f"Connection lost at {self.position / 1e6:,.0f} MB ({reason}); again in {wait:.0f} s.")
+        time.sleep(wait)
+
+
+class ForwardFile:
+    """A web file as `tarfile` takes it: buffered, and seekable forward, which reads on and forgets.
+
+    `tarfile` can read a stream that doesn't seek, but copies every byte several times on the way.
+
+    Args:
+        file: the open web file.
+    """
+
+    def __init__(self, file: WebFile) -> None:
+        self._file = file
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._start = self._end = 0  # the part of the buffer that holds unread bytes
+
+    def tell(self) -> int:
+        return self._file.position - (self._end - self._start)
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, fewer only at the end of the file, without taking them; at most `CHUNK`."""
+        if self._end - self._start < size:
+            rest = bytes(self._buffer[self._start : self._end])
+            self._buffer[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)
+            while self._end < size and (n := self._file.readinto(self._buffer[self._end :])):
+                self._end += n
+        return bytes(self._buffer[self._start : min(self._end, self._start + size)])
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes; fewer only at the end of the file."""
+        parts = []
+        while size > 0 and (self._start < self._end or self._fill()):
+            taken = self._buffer[self._start : min(self._end, self._start + size)]
+            parts.append(bytes(taken))
+            self._start += len(taken)
+            size -= len(taken)
+        return b"".join(parts)
+
+    def seek(self, position: int) -> None:
+        """Passes over everything up to a position, or up to the end of the file.
+
+        Raises:
+            ValueError: the position lies behind.
+        """
+        distance = position - self.tell()
+        if distance < 0:
+            raise ValueError("a web file can only be read forward")
+        while distance > 0 and (self._start < self._end or self._fill()):
+            step = min(distance, self._end - self._start)
+            self._start += step
+            distance -= step
+
+    def _fill(self) -> bool:
+        """Refills the empty buffer; returns whether there was anything left."""
+        self._start, self._end = 0, self._file.readinto(self._buffer)
+        return self._end > 0

@@ -1,0 +1,429 @@
+"""The service's contract: every form of request, every error, and answers that follow the schema."""
+
+import base64
+import io
+import json
+import re
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from PIL import Image
+
+from containerize_deploy import answers, fetching, lambda_function
+from containerize_deploy.answers import STATUS, ServiceError
+from containerize_deploy.fuzzing import events, mutated_images
+from containerize_deploy.lambda_function import MAX_PHOTOGRAPHS, MODEL, lambda_handler
+from containerize_deploy.scene_model import MODEL_FILE, ModelError, SceneModel, cpus
+from data_prep_eda.preprocessing import MAX_PIXELS, SCENES, load_image
+from train_model import tflite
+
+SCHEMA = json.loads(Path(lambda_function.__file__).with_name("answer.schema.json").read_text())
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+CONTEXT = types.SimpleNamespace(aws_request_id="a-request", get_remaining_time_in_millis=lambda: 30_000)
+
+
+def photograph(size=(320, 240), fmt="JPEG", mode="RGB", seed=0, **options) -> bytes:
+    """A made-up landscape, as an image file: sky over ground with some texture."""
+    random = np.random.default_rng(seed)
+    down = np.linspace(0, 1, size[1])[:, None, None]
+    levels = np.array([120, 160, 220]) * (1 - down) + np.array([60, 90, 40]) * down
+    levels = levels + random.normal(0, 12, (size[1], size[0], 3))
+    image = Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert(mode)
+    stream = io.BytesIO()
+    image.save(stream, fmt, **options)
+    return stream.getvalue()
+
+
+def base64_of(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def http_event(method="POST", path="/", body=None, encoded=False, stage="$default", headers=None) -> dict:
+    """A payload 2.0 event, with the fields that Function URLs send."""
+    event = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/octet-stream", **(headers or {})},
+        "requestContext": {"http": {"method": method, "path": path}, "stage": stage, "requestId": "an-id"},
+        "isBase64Encoded": encoded,
+    }
+    return event if body is None else {**event, "body": body}
+
+
+def ask(event, context=CONTEXT) -> dict:
+    """The handler's answer, after checking its form; an HTTP answer's body is unpacked."""
+    answer = lambda_handler(event, context)
+    json.dumps(answer, allow_nan=False)
+    if "statusCode" in answer:
+        assert set(answer) == {"statusCode", "headers", "body", "isBase64Encoded"}
+        assert answer["isBase64Encoded"] is False
+        if not answer["body"]:
+            return answer
+        assert answer["headers"]["content-type"] == "application/json"
+        body = json.loads(answer["body"])
+        assert answer["statusCode"] == body.get("error", {}).get("status", 200)
+        answer = body
+    VALIDATOR.validate(answer)
+    if "error" in answer:
+        assert answer["error"]["status"] == STATUS[answer["error"]["code"]]
+    return answer
+
+
+def code_of(event) -> str:
+    return ask(event)["error"]["code"]
+
+
+# What goes in
+
+
+def test_an_image_is_classified():
+    answer = ask({"image": base64_of(photograph())})
+    assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+    assert tuple(answer["probabilities"]) == SCENES
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=0.01)
+    assert answer["in_scope"] is (answer["score"] >= MODEL.score_threshold)
+    assert answer["model"] == {"version": MODEL.version, "digest": f"sha256:{MODEL.digest}"}
+
+
+def test_every_way_in_gives_the_same_answer(monkeypatch):
+    content = photograph()
+    monkeypatch.setattr(fetching, "fetch", lambda url, policy, **limits: content)
+    text = base64_of(content)
+    once = ask({"image": text})
+    assert ask({"url": "https://photos.example/coast.jpg"}) == once
+    assert ask(http_event(body=json.dumps({"image": text}))) == once
+    assert (
+        ask(http_event(body=base64_of(json.dumps({"url": "https://photos.example"}).encode()), encoded=True))
+        == once
+    )
+    assert ask(http_event(body=text, encoded=True)) == once
+    assert ask(http_event(body=text, encoded=True, headers={"content-type": "application/json"})) == once
+    one_of_many = {key: once[key] for key in once if key != "model"}
+    assert ask({"images": [text, text]}) == {"answers": [one_of_many, one_of_many], "model": once["model"]}
+    assert ask({"urls": ["https://photos.example"] * 3})["answers"] == [one_of_many] * 3
+    assert (
+        ask({"image": "\n".join(re.findall(".{1,76}", text)) + "\n"}) == once
+    )  # as the base64 command writes it
+
+
+def test_the_answer_is_the_notebooks(sample_photographs):
+    """The notebooks run the model by `train_model.tflite`; the service must say the same, to the last bit."""
+    interpreter = tflite.load_interpreter(MODEL_FILE)
+    for path in sample_photographs:
+        expected = tflite.run(interpreter, load_image(path, MODEL.size))
+        answer = ask({"image": base64_of(path.read_bytes())})
+        values = sorted([*answer["probabilities"].values(), answer["score"]])
+        assert values == sorted(np.concatenate([np.ravel(value) for value in expected.values()]))
+
+
+@pytest.mark.real_data
+def test_the_answer_is_the_notebooks_on_real_photographs(real_images):
+    paths = sorted(Path(real_images).glob("*/*.jpg"))[::50]
+    test_the_answer_is_the_notebooks(paths)
+    labels = [ask({"image": base64_of(path.read_bytes())})["label"] for path in paths]
+    right = [label == path.parent.name for label, path in zip(labels, paths, strict=True)]
+    assert np.mean(right) > 0.9
+
+
+@pytest.fixture
+def sample_photographs() -> list[Path]:
+    sample = Path(__file__).parents[2] / "data_prep_eda" / "sample"
+    return sorted(sample.glob("*/*.jpg"))[::20]
+
+
+def test_one_bad_photograph_of_many_does_not_stop_the_others():
+    answer = ask(
+        {
+            "images": [
+                base64_of(photograph()),
+                "no base64!",
+                base64_of(b"GIF89a"),
+                base64_of(photograph(seed=1)),
+            ]
+        }
+    )
+    codes = [one.get("error", {}).get("code") for one in answer["answers"]]
+    assert codes == [None, "malformed", "not_an_image", None]
+
+
+# HTTP
+
+
+def test_get_on_the_root_tells_how_the_service_is():
+    assert ask(http_event("GET")) == {"status": "ok", "model": MODEL.identity}
+    assert ask(http_event("GET", "/prod/", stage="prod"))["status"] == "ok"
+    assert ask(http_event("GET", "/prod", stage="prod"))["status"] == "ok"
+
+
+def test_head_answers_without_a_body():
+    answer = lambda_handler(http_event("HEAD"), CONTEXT)
+    assert (answer["statusCode"], answer["body"]) == (200, "")
+
+
+def test_other_methods_and_paths_are_declined():
+    assert code_of(http_event("GET", "/favicon.ico")) == "not_found"
+    assert code_of(http_event("DELETE")) == "method_not_allowed"
+    assert lambda_handler(http_event("DELETE"), CONTEXT)["headers"]["allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+def test_browsers_of_other_sites_may_ask(monkeypatch):
+    preflight = lambda_handler(http_event("OPTIONS"), CONTEXT)
+    assert preflight["statusCode"] == 204
+    assert preflight["headers"]["access-control-allow-origin"] == "*"
+    assert "POST" in preflight["headers"]["access-control-allow-methods"]
+    assert "content-type" in preflight["headers"]["access-control-allow-headers"]
+    answer = lambda_handler(http_event(body="{}"), CONTEXT)
+    assert answer["statusCode"] == 400
+    assert (
+        answer["headers"]["access-control-allow-origin"] == "*"
+    )  # without it a page could not read the error
+    monkeypatch.setenv("CORS_ORIGIN", "https://scenes.example")
+    answer = lambda_handler(http_event("GET"), CONTEXT)
+    assert answer["headers"]["access-control-allow-origin"] == "https://scenes.example"
+    monkeypatch.setenv("CORS_ORIGIN", "")
+    assert not any(
+        name.startswith("access-control")
+        for name in lambda_handler(http_event("OPTIONS"), CONTEXT)["headers"]
+    )
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        [],
+        "http://photos.example/photo.jpg",
+        42,
+        {},
+        {"url": None},
+        {"url": ["http://photos.example"]},
+        {"urls": "http://photos.example"},
+        {"urls": []},
+        {"urls": [None]},
+        {"images": {}},
+        {"image": b"bytes"},
+        {"image": "not base64"},
+        {"image": "Zm9v=YmFy"},
+        {"image": "é"},
+        {"url": "http://photos.example", "image": "Zm9v"},
+        {"url": "not a url but a rather long sentence"},
+        {"url": "http://"},
+        http_event(),
+        http_event(body=""),
+        http_event(body=17),
+        http_event(body="{"),
+        http_event(body="{}"),
+        http_event(body='{"image": 1}'),
+        http_event(body='{"a":' * 100_000),
+        http_event(body="not base64", encoded=True),
+    ],
+)
+def test_malformed_requests(event):
+    assert code_of(event) == "malformed"
+
+
+def test_bytes_that_are_no_image():
+    for content in (b"hello", b"\x00" * 100, b"%PDF-1.7", photograph(fmt="GIF"), photograph(fmt="BMP"), b""):
+        assert code_of({"image": base64_of(content)}) == "not_an_image"
+    assert code_of(http_event(body="hello")) == "not_an_image"
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
+def test_broken_images(fmt):
+    content = photograph(fmt=fmt)
+    assert code_of({"image": base64_of(content[: len(content) // 2])}) == "undecodable"
+
+
+def test_too_many_pixels_bytes_or_photographs():
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, MAX_PIXELS // 20_000 + 1)).save(bomb, "PNG")
+    assert len(bomb.getvalue()) < 100_000
+    assert code_of({"image": base64_of(bomb.getvalue())}) == "too_large"
+    bigger_bomb = io.BytesIO()
+    Image.new("1", (14_000, 14_000)).save(bigger_bomb, "PNG")  # more than Pillow itself would open
+    assert code_of({"image": base64_of(bigger_bomb.getvalue())}) == "too_large"
+    assert code_of({"image": "A" * (answers.MAX_BYTES * 4 // 3 + 100)}) == "too_large"
+    assert code_of({"images": ["Zm9v"] * (MAX_PHOTOGRAPHS + 1)}) == "too_large"
+
+
+@pytest.mark.parametrize(
+    "reason", ["malformed", "not_allowed", "too_large", "upstream_failed", "upstream_slow"]
+)
+def test_a_failed_fetch_says_why(monkeypatch, reason):
+    def fail(*arguments, **options):
+        raise fetching.FetchError(reason, "The reason.")
+
+    monkeypatch.setattr(fetching, "fetch", fail)
+    assert ask({"url": "http://photos.example"})["error"] == {
+        "code": reason,
+        "status": STATUS[reason],
+        "message": "The reason.",
+    }
+
+
+def test_urls_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("FETCH_URLS", "off")
+    assert code_of({"url": "https://photos.example/photo.jpg"}) == "not_allowed"
+
+
+def test_fetching_stops_before_lambda_does(monkeypatch):
+    deadlines = []
+    monkeypatch.setattr(
+        fetching,
+        "fetch",
+        lambda url, policy, deadline_s, max_bytes: deadlines.append(deadline_s) or photograph(),
+    )
+    ask({"url": "http://photos.example"}, types.SimpleNamespace(get_remaining_time_in_millis=lambda: 4000))
+    ask({"url": "http://photos.example"}, types.SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000))
+    assert 0 < deadlines[0] <= 3
+    assert deadlines[1] == fetching.DEADLINE_S
+    late = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 10)
+    assert ask({"url": "http://photos.example"}, late)["error"]["code"] == "out_of_time"
+    assert ask({"images": [base64_of(photograph())]}, late)["answers"][0]["error"]["code"] == "out_of_time"
+
+
+def test_the_unexpected_is_logged_and_not_told(monkeypatch, capsys):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sesame")
+
+    def stumble(*arguments):
+        raise RuntimeError(f"/var/task/secret.py: {lambda_function.os.environ['AWS_SECRET_ACCESS_KEY']}")
+
+    monkeypatch.setattr(lambda_function, "classify", stumble)
+    answer = json.dumps(ask({"image": base64_of(photograph())}))
+    assert json.loads(answer)["error"]["code"] == "internal"
+    for secret in ("sesame", "/var/task", "RuntimeError", "Traceback"):
+        assert secret not in answer
+    line = json.loads(capsys.readouterr().out)
+    assert (line["level"], line["request_id"], line["status"]) == ("ERROR", "a-request", 500)
+    assert "RuntimeError" in line["traceback"]
+
+
+def test_the_log_is_one_line_of_json_a_request_and_keeps_the_callers_secrets(capsys):
+    url = "http://127.0.0.1/photo.jpg?X-Amz-Signature=secret\n{"
+    ask({"image": base64_of(photograph())})
+    ask({"url": url})
+    ask({"urls": [url, "http://10.0.0.1/private"]})
+    lines = capsys.readouterr().out.splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["level"] for record in records] == ["INFO", "WARNING", "WARNING"]
+    assert [record["photographs"] for record in records] == [1, 1, 2]
+    assert records[2]["reason"][1].startswith("not_allowed: ")
+    assert "secret" not in "".join(lines) and "10.0.0.1" not in "".join(lines)
+
+
+# Any image that people send
+
+
+def test_the_schema_is_one():
+    Draft202012Validator.check_schema(SCHEMA)
+    assert set(SCHEMA["$defs"]["error"]["properties"]["error"]["properties"]["code"]["enum"]) == set(STATUS)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "mode"),
+    [("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "1"),
+     ("PNG", "LA"), ("PNG", "I;16"), ("WEBP", "RGB"), ("WEBP", "RGBA"), ("AVIF", "RGB")],
+)  # fmt: skip
+def test_every_format_and_mode_is_classified(fmt, mode):
+    assert "label" in ask({"image": base64_of(photograph(fmt=fmt, mode=mode))})
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+def test_big_jpegs_are_decoded_small_and_get_the_same_answer(sample_photographs, quality):
+    """12 megapixels are decoded at an eighth of the size; the answer is that of decoding them whole."""
+    for path in sample_photographs:
+        whole = Image.open(path).convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
+        stream = io.BytesIO()
+        whole.save(stream, "JPEG", quality=quality)
+        decoded = Image.open(stream)
+        slow = np.asarray(decoded.convert("RGB").resize((MODEL.size, MODEL.size), Image.Resampling.BILINEAR))
+        expected = MODEL.classify(slow)
+        answer = ask({"image": base64_of(stream.getvalue())})
+        assert answer["label"] == expected.label
+        for scene in SCENES:
+            assert answer["probabilities"][scene] == pytest.approx(expected.probabilities[scene], abs=0.05)
+
+
+# The model's files
+
+
+def copy_of_the_model(folder: Path, **changes) -> Path:
+    model = folder / MODEL_FILE.name
+    model.write_bytes(MODEL_FILE.read_bytes())
+    sidecar = {**json.loads(MODEL_FILE.with_suffix(".json").read_text()), **changes}
+    model.with_suffix(".json").write_text(
+        json.dumps({key: value for key, value in sidecar.items() if value is not None})
+    )
+    return model
+
+
+def test_the_threshold_decides_what_is_in_scope(tmp_path):
+    pixels = load_image(photograph(), MODEL.size)
+    score = MODEL.classify(pixels).score
+    assert SceneModel(copy_of_the_model(tmp_path, score_threshold=score)).classify(pixels).in_scope
+    assert not SceneModel(copy_of_the_model(tmp_path, score_threshold=score + 0.1)).classify(pixels).in_scope
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "0" * 64}, "different exports"),
+        ({"score_threshold": None}, "score_threshold"),
+        ({"labels": ["coast", "forest"]}, "probabilities"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(tmp_path, changes, message):
+    with pytest.raises(ModelError, match=message):
+        SceneModel(copy_of_the_model(tmp_path, **changes))
+
+
+def test_missing_files_are_named(tmp_path):
+    model = copy_of_the_model(tmp_path)
+    model.unlink()
+    with pytest.raises(ModelError, match=r"scene-classifier-model\.tflite"):
+        SceneModel(model)
+    model.with_suffix(".json").unlink()
+    with pytest.raises(ModelError, match=r"scene-classifier-model\.json"):
+        SceneModel(model)
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"), [(None, 1), ("128", 1), ("1769", 1), ("3008", 1), ("3538", 2), ("10240", 5)]
+)
+def test_threads_follow_the_memory_that_buys_them(monkeypatch, memory, expected):
+    if memory is None:
+        monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", raising=False)
+    else:
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)
+    assert cpus() == expected
+
+
+def test_every_error_has_a_status():
+    assert {ServiceError(code, "A reason.").status for code in STATUS} == set(STATUS.values())
+
+
+# Fuzz: a small helping of what benchmark_serving.py does 10,000 times
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_no_event_breaks_the_handler(data):
+    ask(data.draw(events()))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_no_mutated_image_breaks_the_handler(data):
+    answer = ask({"image": base64_of(data.draw(mutated_images()))})
+    assert answer.get("error", {}).get("code") in (None, "not_an_image", "undecodable", "too_large")

@@ -1,0 +1,235 @@
+"""The split: the study's rule to the letter, the leak-free rule, and what is written to disk."""
+
+import csv
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_prep_eda import split as splitting
+from data_prep_eda.dataset import MANIFEST, SAMPLE, SPLITS, study_split
+from data_prep_eda.split import PreparationError, grouped_split, main, prepare
+
+SCENES = ("coast", "forest", "mountain")
+
+
+def make_images(folder: Path, each: int, seed: int = 0) -> None:
+    """Noise images `<scene>/<scene>_NN.jpg`: none like another."""
+    rng = np.random.default_rng(seed)
+    for scene in SCENES:
+        (folder / scene).mkdir(parents=True)
+        for n in range(each):
+            levels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(levels).resize((64, 64)).save(folder / scene / f"{scene}_{n:02d}.jpg")
+
+
+def as_triples(folder: Path) -> list[tuple[Path, str, str]]:
+    found = []
+    for scene in SCENES:
+        paths = {path.name: path for path in sorted((folder / scene).iterdir())}
+        found += [(paths[name], scene, part) for name, part in study_split(list(paths)).items()]
+    return found
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones and unfinished ones too."""
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_study_rule_gives_the_studys_split_for_every_name(scene):
+    with MANIFEST.open(newline="") as stream:
+        recorded = {r["filename"]: r["seed_split"] for r in csv.DictReader(stream) if r["class"] == scene}
+    assert len(recorded) == {"coast": 405, "forest": 351, "mountain": 402}[scene]
+    assert study_split(list(recorded)) == recorded
+
+
+@given(st.lists(st.text(min_size=1), unique=True, max_size=60), st.randoms())
+def test_study_rule_gives_each_name_one_split_in_any_order(names, random):
+    splits = study_split(names)
+    shuffled = names.copy()
+    random.shuffle(shuffled)
+    assert study_split(shuffled) == splits
+    assert set(splits) == set(names)
+    if len(names) >= 3:
+        tenth = max(1, round(0.1 * len(names)))
+        assert [list(splits.values()).count(part) for part in ("validation", "test")] == [tenth, tenth]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 6), min_size=60, max_size=90))
+def test_grouped_rule_keeps_groups_whole_and_shares_even(seed, sizes):
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    scenes = np.array(SCENES)[group % 3]
+    splits = grouped_split(scenes, group, seed)
+    for members in range(len(sizes)):
+        assert len(set(splits[group == members])) == 1
+    for scene in SCENES:
+        shares = [np.mean(splits[scenes == scene] == part) for part in SPLITS]
+        assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.08)
+    assert list(grouped_split(scenes, group, seed)) == list(splits)
+
+
+def test_grouped_rule_refuses_what_it_cannot_split():
+    with pytest.raises(PreparationError, match=r"ten or more coast .* found 2"):
+        grouped_split(["coast"] * 9, [0] * 5 + [1] * 4)
+
+
+def test_writes_split_folders_manifest_and_zip(tmp_path):
+    make_images(tmp_path / "in", each=10)
+    out, archive = tmp_path / "data", tmp_path / "data.zip"
+    assert prepare(as_triples(tmp_path / "in"), out, archive)
+
+    with (out / "manifest.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 30
+    assert {row["path"] for row in rows} == {path for path in tree(out) if path != "manifest.csv"}
+    assert [sum(row["split"] == part for row in rows) for part in SPLITS] == [24, 3, 3]
+    assert (out / "validation/coast/coast_00.jpg").samefile(tmp_path / "in/coast/coast_00.jpg")  # a hard link
+    with zipfile.ZipFile(archive) as content:
+        assert {name: content.read(name) for name in content.namelist()} == tree(out)
+
+
+def test_second_run_changes_nothing(tmp_path):
+    make_images(tmp_path / "in", each=4)
+    out, archive = tmp_path / "data", tmp_path / "data.zip"
+    prepare(as_triples(tmp_path / "in"), out, archive)
+    before = [(path, path.stat().st_mtime_ns, path.stat().st_ino) for path in sorted(tmp_path.rglob("*"))]
+    assert not prepare(as_triples(tmp_path / "in"), out, archive)
+    assert before == [
+        (path, path.stat().st_mtime_ns, path.stat().st_ino) for path in sorted(tmp_path.rglob("*"))
+    ]
+
+
+def test_damage_is_repaired(tmp_path):
+    make_images(tmp_path / "in", each=4)
+    out, archive = tmp_path / "data", tmp_path / "data.zip"
+    prepare(as_triples(tmp_path / "in"), out, archive)
+    whole = tree(out)
+    (out / "train/forest/forest_02.jpg").unlink()
+    archive.write_bytes(b"not a zip")
+    assert prepare(as_triples(tmp_path / "in"), out, archive)
+    assert tree(out) == whole
+    assert zipfile.is_zipfile(archive)
+
+
+def test_copies_where_hard_links_are_not_possible(tmp_path, monkeypatch):
+    make_images(tmp_path / "in", each=4)
+
+    def refuse(*_):
+        raise OSError(splitting.errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    prepare(as_triples(tmp_path / "in"), tmp_path / "data", None)
+    assert (tmp_path / "data/test/coast/coast_01.jpg").stat().st_nlink == 1
+    assert len(tree(tmp_path / "data")) == 13
+
+
+@pytest.mark.parametrize("fails_at", ["link", "first rename", "second rename"])
+def test_interrupted_run_leaves_the_old_state(tmp_path, monkeypatch, fails_at):
+    make_images(tmp_path / "old", each=3)
+    make_images(tmp_path / "new", each=5, seed=1)
+    out = tmp_path / "data"
+    prepare(as_triples(tmp_path / "old"), out, None)
+    before = tree(out)
+
+    calls = itertools.count()
+    target, owner, name = {
+        "link": (7, os, "link"),
+        "first rename": (0, Path, "rename"),
+        "second rename": (1, Path, "rename"),
+    }[fails_at]
+    real = getattr(owner, name)
+
+    def interrupted(*arguments):
+        if next(calls) == target:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(as_triples(tmp_path / "new"), out, None)
+    monkeypatch.undo()
+    assert tree(out) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "new", "old"]  # no leavings
+
+
+def test_killed_between_the_renames_the_next_run_recovers(tmp_path):
+    make_images(tmp_path / "in", each=4)
+    out = tmp_path / "data"
+    prepare(as_triples(tmp_path / "in"), out, None)
+    before = tree(out)
+    out.rename(tmp_path / ".data.previous")  # what kill -9 at the worst moment leaves
+    (tmp_path / ".data.part/train").mkdir(parents=True)
+    prepare(as_triples(tmp_path / "in"), out, None)
+    assert tree(out) == before
+    assert not (tmp_path / ".data.previous").exists()
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    make_images(tmp_path / "in", each=4)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/thesis.txt").write_text("only copy")
+    with pytest.raises(PreparationError, match=r"found thesis\.txt"):
+        prepare(as_triples(tmp_path / "in"), tmp_path / "data", None)
+    assert tree(tmp_path / "data") == {"thesis.txt": b"only copy"}
+
+
+def test_one_name_twice_is_refused(tmp_path):
+    make_images(tmp_path / "in", each=3)
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other/coast_00.jpg"
+    twin.write_bytes(b"x")
+    with pytest.raises(PreparationError, match="twice"):
+        prepare([*as_triples(tmp_path / "in"), (twin, "coast", "validation")], tmp_path / "data", None)
+
+
+def test_command_splits_the_sample(tmp_path, capsys):
+    out = tmp_path / "data"
+    assert main(["--source", str(SAMPLE), "--out", str(out)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["manifest.csv", *sorted(SPLITS)]
+    assert (tmp_path / "data.zip").is_file()
+    assert main(["--source", str(SAMPLE), "--out", str(out)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main(["--source", str(SAMPLE), "--out", str(out), "--rule", "grouped", "--no-zip"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--source", "nowhere"], "Run `python -m data_prep_eda.sun09` first"),
+        (["--source", "."], "Expected exactly the subfolders coast, forest, mountain"),
+    ],
+)
+def test_command_says_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--out", "data"]) != 0
+    assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_command_leaves_whole_folders(tmp_path):
+    make_images(tmp_path / "in", each=40)
+    command = [sys.executable, "-m", "data_prep_eda.split", "--source", str(tmp_path / "in")]
+    command += ["--out", str(tmp_path / "data"), "--no-zip"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / ".data.part").exists():
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if (tmp_path / "data").exists():  # it was faster than the signal
+        assert len(tree(tmp_path / "data")) == 121
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert len(tree(tmp_path / "data")) == 121
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "in"]

@@ -1,0 +1,565 @@
+"""Acquisition, against a web server that misbehaves, hostile archives, and kill -9."""
+
+import contextlib
+import errno
+import hashlib
+import http.server
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_prep_eda.sun09 import acquire as sun09
+from data_prep_eda.sun09.acquire import IMAGE_FOLDER, acquire, main, match
+from data_prep_eda.sun09.sources import MAX_BYTES, AcquisitionError
+
+SCENES = ("coast", "forest", "mountain")
+WANTED = sun09.wanted()
+
+
+def jpeg(seed: int) -> bytes:
+    """A small noise image, different for every seed."""
+    levels = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(levels).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+PHOTOGRAPHS = {name: jpeg(seed) for seed, name in enumerate(WANTED)}
+FEW = {name: WANTED[name] for name in list(WANTED)[::20]}  # 58 images, for tests of faults
+
+
+def add(archive: tarfile.TarFile, path: str, content: bytes = b"", **attributes) -> None:
+    info = tarfile.TarInfo(path)
+    info.size = len(content)
+    for name, value in attributes.items():
+        setattr(info, name, value)
+    archive.addfile(info, io.BytesIO(content))
+
+
+def make_tar(names, mode: str = "w", top: str = "sun09/", extra=lambda archive: None) -> bytes:
+    """An archive with the real layout: images lie flat among others, annotations in a twin folder."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
+        add(archive, f"{top}Images", type=tarfile.DIRTYPE)
+        extra(archive)
+        for seed, name in enumerate(names):
+            add(archive, f"{top}Images/{IMAGE_FOLDER}/a_other_{seed}.jpg", b"not wanted" * 150)
+            add(archive, f"{top}Annotations/{IMAGE_FOLDER}/{Path(name).stem}.xml", b"<annotation/>")
+            add(archive, f"{top}Annotations/{name}", b"wrong folder")
+            add(archive, f"{top}Images/{IMAGE_FOLDER}/{name}", PHOTOGRAPHS[name])
+        add(archive, f"{top}Images/{'deep/' * 60}{IMAGE_FOLDER}/z_last.jpg", b"a name longer than a header")
+    return stream.getvalue()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves one file on the loopback; its attributes say how it misbehaves.
+
+    Attributes:
+        content: what it serves.
+        claimed: the length that it announces, if not the true one.
+        kind: content type.
+        ranges: whether it honours range requests.
+        tag: entity tag.
+        statuses: answers to the next requests; then 200.
+        drops: bytes after which the next connections break off; then none do.
+        stalls: bytes after which the next connections fall silent.
+        throttle: seconds of pause for every 4 kB.
+        asked: first byte of each request.
+    """
+
+    daemon_threads = True
+    content, claimed, kind, ranges, tag, throttle = b"", None, "application/x-tar", True, '"one"', 0.0
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.statuses, self.drops, self.stalls, self.asked = [], [], [], []
+        self.url = f"http://127.0.0.1:{self.server_port}/sun09.tar"
+
+    def handle_error(self, *_):
+        pass  # clients that go away are what is tested
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
+        server.asked.append(start)
+        if server.statuses:
+            self.send_error(server.statuses.pop(0))
+            return
+        length = server.claimed or len(server.content)
+        if start and server.ranges:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{length - 1}/{length}")
+        else:
+            start = 0
+            self.send_response(200)
+        self.send_header("Content-Type", server.kind)
+        self.send_header("Content-Length", str(length - start))
+        self.send_header("ETag", server.tag)
+        self.end_headers()
+        drop = server.drops.pop(0) if server.drops else None
+        stall = server.stalls.pop(0) if server.stalls else None
+        with contextlib.suppress(OSError):
+            for position in range(start, len(server.content), 4096):
+                if drop is not None and position - start >= drop:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                if stall is not None and position - start >= stall:
+                    time.sleep(1.5)
+                    return
+                self.wfile.write(server.content[position : position + 4096])
+                if server.throttle:
+                    time.sleep(server.throttle)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Only 58 images are wanted."""
+    monkeypatch.setattr(sun09, "wanted", lambda: FEW)
+    return FEW
+
+
+def fetch(url: str, out: Path, **options):
+    return acquire(url, out, **{"retries": 2, "timeout": 0.5, "pause": 0.01} | options)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+def expected(names) -> dict[str, bytes]:
+    """What the folder must hold in the end."""
+    files = {f"{WANTED[name]}/{name}": PHOTOGRAPHS[name] for name in names}
+    lines = [f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n" for path in sorted(files)]
+    return files | {"checksums.sha256": "".join(lines).encode()}
+
+
+def assert_nothing_half_written(out: Path) -> None:
+    for scene in SCENES:
+        for path in (out / scene).glob("*"):
+            assert path.read_bytes() == PHOTOGRAPHS[path.name]
+
+
+def test_whole_archive_over_the_web(server, tmp_path, capsys):
+    server.content = make_tar(WANTED)
+    out = tmp_path / "data_sun09"
+    assert main(["--source", server.url, "--out", str(out)]) == 0
+    assert tree(out) == expected(WANTED)
+    with zipfile.ZipFile(tmp_path / "data_sun09.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == tree(out)
+    said = capsys.readouterr().out
+    assert re.search(r"coast +405 +405 +0\n", said) and re.search(r"total +1158 +1158 +0\n", said)
+    subprocess.run(["sha256sum", "--check", "--quiet", "checksums.sha256"], cwd=out, check=True)
+
+    before = [(p, p.stat().st_mtime_ns) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    assert main(["--source", server.url, "--out", str(out)]) == 0  # again: changes nothing, asks for nothing
+    assert before == [(p, p.stat().st_mtime_ns) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    assert len(server.asked) == 1
+
+
+def test_stops_as_soon_as_all_are_found(server, few, tmp_path):
+    server.content = make_tar(few)
+    server.claimed = len(server.content) + 5_000_000_000  # whoever reads on will miss these
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+def test_dropped_connections_are_taken_up_again(server, few, tmp_path, ranges):
+    server.content, server.ranges = make_tar(few), ranges
+    server.drops = [40_000, 100, 60_000, 0] if ranges else [40_000, 60_000]
+    fetch(server.url, tmp_path / "out", retries=4)
+    assert tree(tmp_path / "out") == expected(few)
+    assert len(server.asked) == len(server.asked[:1]) + (4 if ranges else 2)
+    assert all(start > 0 for start in server.asked[1:])
+
+
+def test_stall_is_a_dropped_connection(server, few, tmp_path):
+    server.content, server.stalls = make_tar(few), [50_000]
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+
+
+def test_busy_server_is_asked_again(server, few, tmp_path):
+    server.content, server.statuses = make_tar(few), [503, 429]
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
+def test_next_run_continues(server, few, tmp_path, ranges):
+    server.content, server.ranges = make_tar(few), ranges
+    server.drops = [80_000, 0, 0, 0] if ranges else [80_000] * 4
+    with pytest.raises(AcquisitionError, match="What was found is kept"):
+        fetch(server.url, tmp_path / "out")
+    kept = [path for path in tree(tmp_path / "out") if path.endswith(".jpg")]
+    assert 0 < len(kept) < len(few)
+    assert_nothing_half_written(tmp_path / "out")
+    server.asked.clear()
+    server.drops.clear()
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+    assert server.asked[0] > 60_000
+
+
+def test_changed_archive_is_read_from_the_start(server, few, tmp_path):
+    server.content, server.drops = make_tar(few), [80_000, 0, 0, 0]
+    with pytest.raises(AcquisitionError):
+        fetch(server.url, tmp_path / "out")
+    server.content, server.tag = make_tar(reversed(few)), '"two"'
+    server.drops.clear()
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+
+
+def test_archive_that_changes_while_read_is_noticed(server, few, tmp_path):
+    server.content, server.drops = make_tar(few), [80_000]
+    real = server.finish_request
+
+    def swap(*arguments):
+        if len(server.asked) == 1:
+            server.tag = '"two"'
+        return real(*arguments)
+
+    server.finish_request = swap
+    with pytest.raises(AcquisitionError, match="it changed on the server"):
+        fetch(server.url, tmp_path / "out")
+    assert_nothing_half_written(tmp_path / "out")
+
+
+def test_image_deleted_after_a_run_is_fetched_again(server, few, tmp_path):
+    server.content, server.drops = make_tar(few), [80_000, 0, 0, 0]
+    with pytest.raises(AcquisitionError):
+        fetch(server.url, tmp_path / "out")
+    server.drops.clear()
+    next((tmp_path / "out/coast").iterdir()).unlink()  # lies before the noted position
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+
+
+def test_damaged_image_is_fetched_again(server, few, tmp_path):
+    server.content = make_tar(few)
+    fetch(server.url, tmp_path / "out")
+    victim = next((tmp_path / "out/forest").iterdir())
+    victim.write_bytes(victim.read_bytes()[:300])
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+
+
+def test_missing_images_are_listed_and_no_obstacle(server, few, tmp_path, capsys):
+    absent = list(few)[:3]
+    server.content = make_tar(list(few)[3:])
+    assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 0
+    listed = (tmp_path / "out/missing.txt").read_text().splitlines()
+    assert listed == [f"{few[name]}/{name}: not in the source" for name in sorted(absent)]
+    assert "Missing: 3" in capsys.readouterr().out
+    read = len(server.asked)
+    assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 0
+    assert server.asked[read:] == [0]  # looks whether the archive changed, doesn't read it again
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [
+        ({"statuses": [404]}, "the server answered 404"),
+        ({"statuses": [500] * 9}, r"no way on after 2 more attempts \(the server answered 500"),
+        (
+            {"kind": "text/html; charset=utf-8", "content": b"<html>moved</html>"},
+            "the server sent a web page",
+        ),
+        ({"content": b"  <!DOCTYPE html><title>Log in</title>" * 40}, "the server sent a web page"),
+        ({"content": b"\x89PNG" * 5000}, "truncated or damaged, or something else"),
+        ({"content": b""}, "truncated or damaged, or something else"),
+        ({"content": b"\0" * 10_240}, "found none of the 58"),
+    ],
+    ids=["404", "500", "HTML", "HTML as tar", "not a tar", "empty file", "empty archive"],
+)
+def test_server_trouble_is_one_sentence_and_a_code(server, few, tmp_path, capsys, trouble, sentence):
+    for name, value in trouble.items():
+        setattr(server, name, value)
+    command = ["--source", server.url, "--out", str(tmp_path / "out"), "--retries", "2", "--pause", "0.01"]
+    assert main(command) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(sentence, said) and said.startswith("Expected ")
+    assert not tree(tmp_path / "out")
+
+
+def test_no_server_is_one_sentence(few, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/sun09.tar"
+    with pytest.raises(AcquisitionError, match="found no way on after 2 more attempts"):
+        fetch(url, tmp_path / "out")
+
+
+@pytest.mark.parametrize("how", ["in an image", "between members", "damaged header", "in transit"])
+def test_truncated_or_damaged_archive_keeps_what_was_whole(server, few, tmp_path, how):
+    whole = make_tar(few)
+    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
+        members = [m for m in archive if match(m.name) in few]
+    middle = members[len(few) // 2]
+    cut = {"in an image": middle.offset_data + 100, "between members": middle.offset}.get(how, len(whole))
+    server.content = whole[:cut]
+    if how == "damaged header":
+        server.content = whole[: middle.offset] + b"garbage!" * 64 + whole[middle.offset + 512 :]
+    if how == "in transit":
+        server.content, server.claimed = whole[: middle.offset], len(whole)
+    with pytest.raises(AcquisitionError, match="What was found is kept"):
+        fetch(server.url, tmp_path / "out")
+    assert_nothing_half_written(tmp_path / "out")
+    assert len([path for path in tree(tmp_path / "out") if path.endswith(".jpg")]) == len(few) // 2
+    server.content, server.claimed, server.tag = whole, None, '"mended"'
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+
+
+def test_hostile_members_do_no_harm(few, tmp_path):
+    bomb, link, text, big, late, sparse = list(few)[:6]
+    names = list(few)[6:]
+    folder = f"sun09/Images/{IMAGE_FOLDER}"
+    square = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(square, "PNG")  # 81 megapixels in 10 kB
+
+    def hostile(archive):
+        add(archive, f"/etc/{IMAGE_FOLDER}/{names[0]}", b"absolute")
+        add(archive, f"{folder}/../../../{IMAGE_FOLDER}/{names[0]}", b"upwards")
+        add(archive, f"../{names[1]}", b"upwards")
+        add(archive, f"{folder}/{bomb}", square.getvalue())
+        add(archive, f"{folder}/{link}", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+        add(archive, f"{folder}/{text}", b"#!/bin/sh\nrm -rf ~\n")
+        add(archive, f"{folder}/{big}", bytes(MAX_BYTES + 1))
+        add(archive, f"{folder}/{sparse}", type=tarfile.FIFOTYPE)
+        for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.LNKTYPE):
+            add(archive, f"{folder}/{late}", type=kind, linkname="x")
+        add(archive, f"{folder}/{late}", PHOTOGRAPHS[late][:200])
+        add(archive, f"{folder}/{late}", PHOTOGRAPHS[late])  # at last the true one
+        add(archive, f"{folder}/{late}", PHOTOGRAPHS[names[0]])  # a duplicate: the first good one stays
+
+    (tmp_path / "sun09.tar").write_bytes(make_tar(names, extra=hostile))
+    found = acquire(str(tmp_path / "sun09.tar"), tmp_path / "out")
+    result = tree(tmp_path / "out")
+    listed = result.pop("missing.txt").decode()
+    assert result == expected([*names, late])
+    assert found.rejected.keys() == {bomb, link, text, big, sparse}
+    assert f"{bomb}: 9000x9000 pixels" in listed or f"{bomb}: more than 64 megapixels" in listed
+    assert f"{link}: a link, device or folder" in listed
+    assert f"{text}: not an image" in listed
+    assert f"{big}: claims {MAX_BYTES + 1} bytes" in listed
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "sun09.tar"]
+    assert all(not path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+def test_header_that_claims_gigabytes_is_refused(few, tmp_path):
+    info = tarfile.TarInfo("header")
+    info.type, info.size = tarfile.XHDTYPE, 6 * 2**30
+    (tmp_path / "a.tar").write_bytes(info.tobuf() + bytes(20_480))
+    with pytest.raises(AcquisitionError, match="a header claims 6442450944 bytes"):
+        acquire(str(tmp_path / "a.tar"), tmp_path / "out")
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_archives_with_flipped_bytes_never_leave_anything_but_images(data, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("flipped")
+    content = bytearray(make_tar(list(FEW)[:5]))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / "a.tar").write_bytes(content)
+    with contextlib.suppress(AcquisitionError):
+        acquire(str(tmp_path / "a.tar"), tmp_path / "out")
+    for path in tree(tmp_path / "out"):
+        assert path in {f"{scene}/{name}" for name, scene in WANTED.items()} | {
+            "checksums.sha256",
+            "missing.txt",
+        }
+        if path.endswith(".jpg"):
+            with Image.open(tmp_path / "out" / path) as image:
+                image.load()
+
+
+@given(
+    st.lists(
+        st.sampled_from(["..", ".", "", IMAGE_FOLDER, "coast", "x", *list(WANTED)[:3], "\\", "\0"]),
+        max_size=6,
+    )
+)
+def test_only_wanted_names_in_known_folders_match(parts):
+    path = "/".join(parts)
+    name = match(path)
+    if name is not None:
+        assert name in WANTED and Path(path).name == name and ".." not in parts and not path.startswith("/")
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\\\0."), min_size=1), max_size=4))
+def test_what_lies_above_the_folder_does_not_matter(top):
+    name, scene = next(iter(WANTED.items()))
+    assert match("/".join([*top, IMAGE_FOLDER, name])) == name
+    assert match("/".join([*top, scene, name])) == name
+    assert match("/".join([*top, "Annotations", name])) is None
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_harmless_path(text):
+    assert match(text) in (None, *WANTED)
+
+
+def local_source(kind: str, folder: Path) -> Path:
+    """The 58 images in one of the forms that people have them in."""
+    if kind in ("tar", "tar.gz", "tar.xz"):
+        path = folder / f"sun09.{kind}"
+        path.write_bytes(
+            make_tar(FEW, mode={"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}[kind], top="other/")
+        )
+        return path
+    if kind == "zip":
+        with zipfile.ZipFile(folder / "data_sun09.zip", "w") as archive:
+            archive.writestr("../coast/evil.jpg", b"evil")
+            for name, scene in FEW.items():
+                archive.writestr(f"data_sun09/{scene}/{name}", PHOTOGRAPHS[name])
+        return folder / "data_sun09.zip"
+    for name, scene in FEW.items():
+        place = {"class folders": scene, "flat folder": "", "unpacked archive": f"Images/{IMAGE_FOLDER}"}[
+            kind
+        ]
+        (folder / "source" / place).mkdir(parents=True, exist_ok=True)
+        (folder / "source" / place / name).write_bytes(PHOTOGRAPHS[name])
+    return folder / "source"
+
+
+KINDS = ["tar", "tar.gz", "tar.xz", "zip", "class folders", "flat folder", "unpacked archive"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sources_at_hand(few, tmp_path, kind):
+    acquire(str(local_source(kind, tmp_path)), tmp_path / "out", tmp_path / "out.zip")
+    assert tree(tmp_path / "out") == expected(few)
+    acquire(str(tmp_path / "out.zip"), tmp_path / "again")  # what it ships, it reads
+    assert tree(tmp_path / "again") == expected(few)
+
+
+def test_compressed_archive_over_the_web(server, few, tmp_path):
+    server.content, server.drops = make_tar(few, mode="w:gz"), [5_000]
+    fetch(server.url, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected(few)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [("nowhere.tar", "found nothing"), ("ftp://host/a.tar", "http or https"), ("cut.zip", "damaged")],
+)
+def test_bad_sources_are_one_sentence(few, tmp_path, monkeypatch, source, sentence):
+    monkeypatch.chdir(tmp_path)
+    whole = local_source("zip", tmp_path).read_bytes()
+    Path("cut.zip").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AcquisitionError, match=sentence):
+        acquire(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOSPC, "disk full"),
+        (errno.EROFS, "allowed to read and write"),
+        (errno.EIO, "Cannot read or write"),
+    ],
+)
+def test_disk_trouble_is_one_sentence_and_leaves_whole_files(
+    few, tmp_path, monkeypatch, capsys, number, sentence
+):
+    source = local_source("tar", tmp_path)
+    real, calls = Path.write_bytes, iter(range(1000))
+
+    def failing(path, content):
+        if next(calls) == 9:
+            real(path, content[:50])
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    assert main(["--source", str(source), "--out", str(tmp_path / "out")]) == 1
+    monkeypatch.undo()
+    assert sentence in capsys.readouterr().err
+    assert_nothing_half_written(tmp_path / "out")
+    assert len(tree(tmp_path / "out")) == 9
+
+
+def test_file_in_place_of_the_folder_is_one_sentence(few, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert main(["--source", str(local_source("tar", tmp_path)), "--out", str(tmp_path / "out")]) == 1
+    assert "is a file. Name another folder" in capsys.readouterr().err
+
+
+def test_two_runs_at_once_are_refused(few, tmp_path):
+    first = sun09.Collection(tmp_path / "out")
+    with pytest.raises(AcquisitionError, match="another one at work"):
+        sun09.Collection(tmp_path / "out")
+    first.close()
+
+
+def test_ctrl_c_says_how_to_go_on(server, few, tmp_path, capsys, monkeypatch):
+    server.content = make_tar(few)
+    real, calls = sun09.Collection.offer, iter(range(1000))
+
+    def interrupted(*arguments):
+        if next(calls) == 20:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(sun09.Collection, "offer", interrupted)
+    assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 130
+    assert "same command continues" in capsys.readouterr().err
+    noted = json.loads((tmp_path / "out/.position.json").read_text())
+    assert len(noted["found"]) == 20
+    assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 0
+    assert tree(tmp_path / "out") == expected(few)
+
+
+@pytest.mark.parametrize("moment", range(20))
+def test_kill_9_at_any_moment(server, few, tmp_path, moment):
+    server.content, server.throttle = make_tar(few), 0.005  # a whole run takes about a third of a second
+    arguments = (server.url, tmp_path / "out", tmp_path / "out.zip")
+    run = multiprocessing.get_context("fork").Process(target=acquire, args=arguments)
+    run.start()
+    time.sleep(random.Random(moment).uniform(0.0, 0.4))
+    os.kill(run.pid, signal.SIGKILL)
+    run.join()
+    if (tmp_path / "out").exists():
+        assert_nothing_half_written(tmp_path / "out")
+    server.throttle = 0
+    acquire(*arguments)
+    assert tree(tmp_path / "out") == expected(few)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.zip"]
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.testzip() is None and len(archive.namelist()) == len(few) + 1

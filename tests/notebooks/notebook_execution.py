@@ -1,0 +1,58 @@
+"""Executes the committed notebooks with small parameters, for the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import papermill
+import yaml
+
+from train_model.automation.notebook_run import check_parameters
+from train_model.automation.run_study import NOTEBOOKS
+
+ALL = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+PARAMETERS = Path(__file__).parent / "params.yml"
+
+
+def execute(notebook: Path, build: Path, data_dir: Path | str) -> subprocess.CompletedProcess:
+    """Prepares a notebook with the tests' parameters and runs it under nbval, as a reader would."""
+    (build / "out").mkdir(parents=True, exist_ok=True)
+    wanted = yaml.safe_load(PARAMETERS.read_text())
+    known = papermill.inspect_notebook(notebook)
+    parameters = {name: value for name, value in wanted.items() if name in known}
+    parameters |= {"data_dir": str(data_dir), "output_dir": str(build / "out")}
+    papermill.execute_notebook(
+        notebook,
+        build / notebook.name,
+        check_parameters(notebook, parameters),
+        prepare_only=True,
+        progress_bar=False,
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "--nbval-current-env",
+        "--nbval-cell-timeout",
+        "600",
+    ]
+    return subprocess.run(
+        [
+            *command,
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            str(build),
+            "-c",
+            os.devnull,
+            "-q",
+            str(build / notebook.name),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=build,
+    )

@@ -1,0 +1,159 @@
+"""The notebooks run, in order, on the sample; the committed ones keep the rules; the script is in step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from tests.notebooks.notebook_execution import ALL, execute
+from train_model.automation import publish
+from train_model.automation.publish import PLACEHOLDER, clean, problems
+from train_model.automation.run_study import assign
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_there_are_eight_numbered_notebooks():
+    assert [path.name[:2] for path in ALL] == [f"{number:02d}" for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_committed_notebook_keeps_the_rules(notebook):
+    assert problems(notebook) == []
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_every_parameter_has_a_type_a_default_and_help(notebook):
+    parameters = papermill.inspect_notebook(notebook)
+    assert {"data_dir", "output_dir"} <= set(parameters)
+    for name, entry in parameters.items():
+        assert entry["inferred_type_name"] != "None" and entry["help"] and entry["default"], name
+    # Papermill silently drops a line it cannot read: what it saw must be all that is there.
+    (cell,) = [c for c in nbformat.read(notebook, 4).cells if "parameters" in c.metadata.get("tags", [])]
+    lines = [line for line in cell.source.splitlines() if line and not line.startswith("#")]
+    assert len(lines) == len(parameters)
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Where the notebooks are executed; later ones find there what earlier ones left."""
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
+def test_notebook_runs_on_the_sample(notebook, build):
+    done = execute(notebook, build / "sample", REPOSITORY / "data_prep_eda" / "sample")
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_cells_that_are_compared_would_notice_a_change(build, tmp_path):
+    """nbval passes a notebook without outputs: a changed output must fail."""
+    notebook = nbformat.read(build / "sample" / ALL[3].name, as_version=4)
+    (cell, *_) = [c for c in notebook.cells if "nbval-check-output" in c.metadata.get("tags", [])]
+    assert cell.outputs, "the committed notebook holds outputs to compare with"
+    cell.outputs[0]["text"] = "something else"
+    keep = notebook.cells.index(cell) + 1
+    notebook.cells = notebook.cells[:keep]
+    nbformat.write(notebook, tmp_path / "changed.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-c", os.devnull, "-q"]
+    done = subprocess.run([*command, "changed.ipynb"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "1 failed" in done.stdout
+
+
+def test_unknown_and_mistyped_parameters_are_errors():
+    with pytest.raises(ValueError, match="did you mean 'epochs'"):
+        assign(ALL, {"epoch": 3})
+    with pytest.raises(ValueError, match="takes int"):
+        assign(ALL, {"epochs": "three"})
+    assigned = assign(ALL, {"epochs": 3, "data_dir": "x"})
+    assert all(parameters["data_dir"] == "x" for parameters in assigned.values())
+    assert sum("epochs" in parameters for parameters in assigned.values()) >= 4
+
+
+def test_cleaning_removes_images_logs_and_papermill():
+    cell = nbformat.v4.new_code_cell(
+        "show()", metadata={"tags": ["photographs"], "papermill": {"duration": 1}}
+    )
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="}),
+        nbformat.v4.new_output("stream", name="stderr", text="W0000 a warning"),
+    ]
+    injected = nbformat.v4.new_code_cell("data_dir = '/home/me'", metadata={"tags": ["injected-parameters"]})
+    cleaned = clean(nbformat.v4.new_notebook(cells=[injected, cell], metadata={"papermill": {"x": 1}}))
+    assert [c.source for c in cleaned.cells] == ["show()"]
+    assert cleaned.cells[0].outputs == [
+        nbformat.v4.new_output("stream", name="stdout", text=f"{PLACEHOLDER}\n")
+    ]
+    assert "papermill" not in json.dumps(cleaned)
+
+
+def test_rules_are_noticed_when_broken(tmp_path):
+    notebook = nbformat.read(ALL[3], as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code[3].outputs = [nbformat.v4.new_output("stream", name="stderr", text="UserWarning: x")]
+    code[4].source = "import os"
+    code[5].outputs = [nbformat.v4.new_output("stream", name="stdout", text="/home/me/data")]
+    code[6].source = "plt.imshow(images[0])"
+    nbformat.write(notebook, tmp_path / "broken.ipynb")
+    found = "\n".join(problems(tmp_path / "broken.ipynb"))
+    for words in ("warnings or logs", "imports outside Setup", "path of the machine", "draws images"):
+        assert words in found
+
+
+def test_training_script_is_in_step_with_its_notebook():
+    assert publish.export() == publish.SCRIPT.read_text(), "run `make export`"
+
+
+def test_training_script_runs_by_itself(images, tmp_path):
+    command = [sys.executable, str(publish.SCRIPT)]
+    asked = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    told = " ".join(asked.stdout.split())  # argparse wraps lines
+    assert "--learning-rate" in told and "Generated from notebooks/06_train_final_model.ipynb" in told
+    wrong = subprocess.run([*command, "--data-dir", "nowhere"], capture_output=True, text=True, cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "Expected a folder of images" in wrong.stderr and "Traceback" not in wrong.stderr
+    flags = ["--data-dir", "images", "--learning-rate", "0.01", "--epochs", "1", "--output-dir", "out"]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "out" / "models" / "scene_mobilenet.keras").is_file()
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["final.learning_rate"] == 0.01
+    less = [*flags, "--output-dir", "less", "--head", "gradient", "--no-save-files"]
+    done = subprocess.run([*command, *less], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not list((tmp_path / "less").rglob("*.keras"))
+    assert "final.val_accuracy" in json.loads((tmp_path / "less" / "metrics.json").read_text())
+
+
+def run_of(kind: str, folder: Path, **parameters) -> Path:
+    """The folder of a run with complete notebooks, as `make run` leaves it."""
+    (folder / "notebooks").mkdir(parents=True)
+    state = {
+        "parameters": parameters,
+        "notebooks": {path.stem: {"status": "complete", "seconds": 1, "error": ""} for path in ALL},
+    }
+    (folder / "run.json").write_text(json.dumps(state))
+    (folder / "metrics.json").write_text(json.dumps({"final.images": kind}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind, parameters, words",
+    [
+        ("the embedded sample (drawn, not photographed)", {}, "Expected a run on the SUN 09 images"),
+        ("SUN 09 images", {"epochs": 3}, "others for epochs"),
+    ],
+)
+def test_only_the_study_itself_is_published(tmp_path, kind, parameters, words):
+    before = [path.read_bytes() for path in ALL]
+    with pytest.raises(publish.NotFit, match=words):
+        publish.publish(run_of(kind, tmp_path / "run", **parameters))
+    with pytest.raises(publish.NotFit, match="Expected the folder of a run"):
+        publish.publish(tmp_path)
+    assert [path.read_bytes() for path in ALL] == before

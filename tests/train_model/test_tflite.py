@@ -1,0 +1,87 @@
+"""The four TFLite forms, on both runtimes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from train_model import tflite
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small network with the layers of the real one."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((32, 32, 3), name="image")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu6")(x)
+    x = keras.layers.DepthwiseConv2D(3, activation="relu6")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(pixels, keras.layers.Dense(3, activation="softmax", name="probabilities")(x))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite_runtime"])
+@pytest.mark.parametrize("kind", tflite.FORMATS)
+def test_every_form_answers_as_keras_does(model, images, kind, runtime):
+    if runtime not in tflite.available_runtimes():
+        pytest.skip("tflite-runtime has no wheel for this Python")
+    content = tflite.convert(model, kind, representative=images)
+    expected = model.predict(images, verbose=0)
+    with tflite.RuntimeProcess(runtime) as process:  # TensorFlow is loaded here
+        process.load(kind, content)
+        (answers,) = process.run(kind, images).values()
+        assert process.milliseconds(kind, images[0]) > 0
+    assert answers.dtype == np.float32
+    assert np.abs(answers - expected).max() < (0.03 if kind == "int8" else 0.005)
+
+
+def test_a_file_without_signature_computes_the_same(model, images):
+    answers = [
+        tflite.run(tflite.load_interpreter(tflite.convert(model, "float32", signature=named)), images[0])
+        for named in (True, False)
+    ]
+    (with_signature,), (without,) = (answer.values() for answer in answers)
+    np.testing.assert_array_equal(with_signature, without)
+
+
+def test_the_8_bit_file_takes_bytes_and_gives_floats(model, images):
+    interpreter = tflite.load_interpreter(tflite.convert(model, "int8", representative=images))
+    (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert entry["shape"].tolist() == [1, 32, 32, 3]
+    assert (entry["dtype"], result["dtype"]) == (np.uint8, np.float32)
+
+
+def test_two_threads_that_load_models_at_once_leave_standard_error_open(capfd):
+    hidden = threading.Event()
+
+    def load(seconds):  # loading hides standard error for as long as it takes
+        with tflite._quiet_stderr():
+            hidden.set()
+            time.sleep(seconds)
+
+    first = threading.Thread(target=load, args=(0.2,))
+    first.start()
+    hidden.wait()
+    load(0.3)  # begins before the first has put it back, and ends after
+    first.join()
+    os.write(2, b"still here")
+    assert "still here" in capfd.readouterr().err
+
+
+def test_mistakes_are_sentences(model):
+    with pytest.raises(ValueError, match="Expected one of float32"):
+        tflite.convert(model, "int4")
+    with pytest.raises(ValueError, match="representative images"):
+        tflite.convert(model, "int8")
+    with pytest.raises(ValueError, match="Expected the runtime"):
+        tflite.load_interpreter(b"", "onnx")

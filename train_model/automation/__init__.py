@@ -1,0 +1,1 @@
+"""Executes, publishes and benchmarks the notebooks, and writes the documents' figures."""

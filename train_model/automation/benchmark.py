@@ -1,0 +1,597 @@
+"""Measures what this project's way of sweeping buys: `make benchmark`.
+
+Four measurements, each in its own function: the original project's recipe beside this project's, cost against the
+number of images, cost against the number of heads, and what papermill adds to a run. Where Keras sees a
+GPU, its augmented images per second are a fifth. Prints a table and writes JSON; `--publish` also replaces
+the copy in the repository, from which the README takes its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import nbformat
+import numpy as np
+import pandas as pd
+
+from data_prep_eda.dataset import Dataset, load_dataset
+from data_prep_eda.files import write_json
+from data_prep_eda.preprocessing import SCENES
+from train_model.augmentation import AUGMENTATIONS
+from train_model.automation.notebook_run import run_notebook
+from train_model.backbones import BACKBONES, load_backbone
+from train_model.features import View, compute_litert, extract_features, litert_file
+from train_model.heads import train_heads
+from train_model.metrics import scene_indices
+
+PUBLISHED = Path(__file__).parent / "benchmark_results.json"
+MOBILENET = BACKBONES["mobilenet"]
+BATCH = 32
+RATES = {"none": (0.0001, 0.001, 0.01, 0.1), "as_implemented": (0.001, 0.01, 0.1)}  # the study's sweeps
+ENOUGH = 1000  # images that a measurement is made on; the sample is repeated until there are as many
+
+Progress = Callable[[str], None]
+
+
+def median(values: Sequence[float]) -> float:
+    return round(statistics.median(values), 4)
+
+
+# --- The images ---------------------------------------------------------------------------------------
+
+
+def repeated(images: pd.DataFrame, times: int, folder: Path) -> pd.DataFrame:
+    """Copies of images under new names, each a file of its own to the feature cache.
+
+    Args:
+        images: rows of a `Dataset`.
+        times: copies of each.
+        folder: where the copies go.
+
+    Returns:
+        The rows `times` over, with the copies' paths.
+    """
+    rows = []
+    for copy in range(times):
+        for row in images.to_dict("records"):
+            path = folder / f"{copy}-{row['scene']}-{row['name']}"
+            # Decoders stop at the end of the image; what follows makes the bytes differ, and so the cache's key.
+            path.write_bytes(Path(row["path"]).read_bytes() + copy.to_bytes(4, "big"))
+            rows.append(row | {"path": str(path)})
+    return pd.DataFrame(rows)
+
+
+# --- 1. The original recipe and this project's --------------------------------------------------------------
+
+
+def original_sweep(
+    train: pd.DataFrame, validation: pd.DataFrame, augmentation: str, rate: float, epochs: int
+) -> dict:
+    """One training as the study wrote it: images through the whole network in every epoch.
+
+    Returns:
+        `epoch_seconds`, `epoch_cpu_seconds` and `val_accuracy`, one an epoch.
+    """
+    import tensorflow  # the recipe's image generator has no public name in Keras 3
+
+    preprocess = keras.applications.mobilenet.preprocess_input
+    changes = {
+        "none": {},
+        "as_implemented": {
+            "vertical_flip": True,
+            "width_shift_range": 10,
+            "height_shift_range": 10,
+            "zoom_range": 0.1,
+            "rotation_range": 30,
+        },
+    }
+    generator = tensorflow.keras.preprocessing.image.ImageDataGenerator
+    flow = {
+        "x_col": "path",
+        "y_col": "scene",
+        "classes": list(SCENES),
+        "target_size": (224, 224),
+        "batch_size": BATCH,
+        "seed": 1,
+    }
+    images = generator(preprocessing_function=preprocess, **changes[augmentation])
+    train_images = images.flow_from_dataframe(train, shuffle=True, **flow)
+    validation_images = generator(preprocessing_function=preprocess).flow_from_dataframe(
+        validation, shuffle=False, **flow
+    )
+
+    inputs = keras.Input((224, 224, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(load_backbone(MOBILENET)(inputs, training=False))
+    model = keras.Model(inputs, keras.layers.Dense(len(SCENES))(pooled))
+    model.compile(
+        keras.optimizers.Adam(rate),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    clock = _EpochClock()
+    history = model.fit(
+        train_images, epochs=epochs, validation_data=validation_images, verbose=0, callbacks=[clock]
+    ).history
+    return {
+        "epoch_seconds": clock.seconds,
+        "epoch_cpu_seconds": clock.cpu_seconds,
+        "val_accuracy": history["val_accuracy"],
+    }
+
+
+class _EpochClock(keras.callbacks.Callback):
+    """Seconds of each epoch with its validation; the first also has the graph's tracing."""
+
+    def on_train_begin(self, logs=None):
+        self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
+        self.last = time.perf_counter(), time.process_time()
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.perf_counter(), time.process_time()
+        self.seconds.append(now[0] - self.last[0])
+        self.cpu_seconds.append(now[1] - self.last[1])
+        self.last = now
+
+
+def project_sweep(
+    train: pd.DataFrame, validation: pd.DataFrame, augmentation: str, rates: Sequence[float], epochs: int
+) -> dict:
+    """The same trainings by this project, from an empty cache.
+
+    Returns:
+        `seconds` and `cpu_seconds` of all rates together; `parts`: of the seconds, those spent on converting the
+        network for LiteRT (once for a machine), on features and on heads; `network_seconds`: what LiteRT's network
+        alone takes for one image; `val_accuracy`: rate to one value an epoch.
+    """
+    parts = dict.fromkeys(("conversion", "features", "heads"), 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+
+        def features(paths: pd.Series, view: View | None = None) -> np.ndarray:
+            began = time.perf_counter()
+            found = extract_features(paths, MOBILENET, view=view, cache=cache, engine="litert")
+            parts["features"] += time.perf_counter() - began
+            return found
+
+        began, cpu_began = time.perf_counter(), time.process_time()
+        network = litert_file(MOBILENET, "auto", cache)
+        parts["conversion"] = time.perf_counter() - began
+        plain = features(train["path"]) if augmentation == "none" else None
+        heads = train_heads(
+            lambda epoch: (
+                features(train["path"], View(AUGMENTATIONS[augmentation], 0, epoch))
+                if plain is None
+                else plain
+            ),
+            scene_indices(train["scene"]),
+            features(validation["path"]),
+            scene_indices(validation["scene"]),
+            rates,
+            epochs=epochs,
+            batch_size=BATCH,
+        )
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+        parts["heads"] = seconds - sum(parts.values())
+        network_seconds = time_network(network)
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "parts": parts,
+        "network_seconds": network_seconds,
+        "val_accuracy": {
+            rate: rows["val_accuracy"].tolist() for rate, rows in heads.history.groupby("learning_rate")
+        },
+    }
+
+
+def time_network(network: Path, images: int = 300) -> float:
+    """Seconds an image of the LiteRT network alone on all cores, with nothing to read or decode."""
+    grey = np.full((224, 224, 3), 127, np.uint8)
+    began = time.perf_counter()
+    for _ in compute_litert(network, lambda row: grey, list(range(images))):
+        pass
+    return (time.perf_counter() - began) / images
+
+
+def measure_recipe(
+    dataset: Dataset, augmentation: str, epochs: int, original_epochs: int, say: Progress
+) -> dict:
+    """The study's sweep of learning rates, by its own recipe and by this project's, turn by turn.
+
+    The original trains `original_epochs` of the epochs at each rate; the others are counted as its median epoch.
+    This project runs its whole sweep after each of the original's rates, so that both meet the same weather.
+    """
+    train, validation = dataset.split("train"), dataset.split("validation")
+    rates = RATES[augmentation]
+    original, project = {}, []
+    for rate in rates:
+        say(f"augmentation {augmentation}, rate {rate:g}: the original's recipe, {original_epochs} epochs")
+        original[rate] = original_sweep(train, validation, augmentation, rate, original_epochs)
+        say(f"augmentation {augmentation}: this project's, {len(rates)} rates × {epochs} epochs")
+        project.append(project_sweep(train, validation, augmentation, rates, epochs))
+
+    def original_total(column: str) -> float:
+        curves = [one[column] for one in original.values()]
+        later = [seconds for curve in curves for seconds in (curve[1:] or curve)]
+        return sum(map(sum, curves)) + len(rates) * (epochs - original_epochs) * statistics.median(later)
+
+    def best(curves: dict[float, list[float]]) -> float:
+        """Mean over the rates of the best epoch, among the epochs that both trained."""
+        good = [rate for rate in rates if rate >= 0.001]  # 0.0001 is still climbing when it stops
+        return round(float(np.mean([max(curves[rate][:original_epochs]) for rate in good])), 4)
+
+    original_seconds, original_cpu = original_total("epoch_seconds"), original_total("epoch_cpu_seconds")
+    project_seconds = statistics.median(one["seconds"] for one in project)
+    project_cpu = statistics.median(one["cpu_seconds"] for one in project)
+    passes = epochs if augmentation != "none" else 1
+    network = statistics.median(one["network_seconds"] for one in project)
+    floor = (passes * len(train) + len(validation)) * network
+    return {
+        "train": len(train),
+        "validation": len(validation),
+        "rates": list(rates),
+        "epochs": epochs,
+        "original_epochs_trained": original_epochs,
+        "original_seconds": round(original_seconds, 2),
+        "original_cpu_seconds": round(original_cpu, 2),
+        "project_runs": len(project),
+        "project_seconds": round(project_seconds, 2),
+        "project_seconds_range": [round(f(one["seconds"] for one in project), 2) for f in (min, max)],
+        "project_cpu_seconds": round(project_cpu, 2),
+        "project_parts": {
+            part: round(statistics.median(one["parts"][part] for one in project), 2)
+            for part in project[0]["parts"]
+        },
+        "ratio": round(original_seconds / project_seconds, 1),
+        "cpu_ratio": round(original_cpu / project_cpu, 1),
+        "original_best_val_accuracy": best({rate: one["val_accuracy"] for rate, one in original.items()}),
+        "project_best_val_accuracy": best(project[0]["val_accuracy"]),
+        "floor_seconds": round(floor, 2),
+        "share_of_floor": round(floor / project_seconds, 2),
+    }
+
+
+# --- 2. Cost against the number of images --------------------------------------------------------------
+
+
+def _extract_alone(paths: list[str], cache: str, answer: Any) -> None:
+    """In a process of its own: seconds and peak memory of extracting features."""
+    before = _peak_megabytes()
+    began = time.perf_counter()
+    extract_features(paths, MOBILENET, cache=Path(cache))
+    answer.put((time.perf_counter() - began, before, _peak_megabytes()))
+
+
+def _peak_megabytes() -> float:
+    """Peak resident memory of this process; NaN where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return float("nan")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def measure_size(images: pd.DataFrame, repeats: int, say: Progress) -> list[dict]:
+    """Time and memory of 1, 2, 4 and 8 times the images, each in a fresh process with an empty cache."""
+    context = multiprocessing.get_context("spawn")
+    results: dict[int, list[tuple[float, float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        copies = repeated(images, 8, Path(folder))["path"].tolist()
+        for repeat in range(repeats):
+            for times in (1, 2, 4, 8):
+                say(f"{times} × {len(images)} images, repeat {repeat + 1}")
+                with tempfile.TemporaryDirectory() as cache:
+                    litert_file(MOBILENET, "auto", Path(cache))  # the same few seconds at every size
+                    answer = context.Queue()
+                    paths = copies[: times * len(images)]
+                    process = context.Process(target=_extract_alone, args=(paths, cache, answer))
+                    process.start()
+                    results.setdefault(times, []).append(answer.get(timeout=1800))
+                    process.join()
+    rows = []
+    for times, measured in results.items():
+        seconds, before, peak = (statistics.median(column) for column in zip(*measured, strict=True))
+        count = times * len(images)
+        rows.append(
+            {
+                "images": count,
+                "seconds": round(seconds, 2),
+                "milliseconds_each": round(1000 * seconds / count, 2),
+                "megabytes_before": round(before),
+                "megabytes_peak": round(peak),
+                "megabytes_of_features": round(count * MOBILENET.features * 4 / 2**20),
+            }
+        )
+    return rows
+
+
+# --- 3. Cost against the number of heads --------------------------------------------------------------------
+
+
+def measure_heads(images: int, epochs: int, repeats: int, say: Progress) -> list[dict]:
+    """Time to train 1, 4, 16 and 64 heads together on features that are there already."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, len(SCENES), images)
+    features = rng.gamma(0.5, 1.0, (images, MOBILENET.features)).astype(
+        np.float32
+    )  # as sparse as pooled ones
+    counts = (1, 4, 16, 64)
+    seconds: dict[int, list[float]] = {count: [] for count in counts}
+    for repeat in range(repeats):
+        for count in counts:
+            say(f"{count} heads, repeat {repeat + 1}")
+            began = time.perf_counter()
+            train_heads(
+                features, labels, features[:100], labels[:100], np.geomspace(1e-4, 0.1, count), epochs=epochs
+            )
+            seconds[count].append(time.perf_counter() - began)
+    return [
+        {
+            "heads": count,
+            "seconds": median(seconds[count]),
+            "times_one_head": round(statistics.median(seconds[count]) / statistics.median(seconds[1]), 2),
+        }
+        for count in counts
+    ]
+
+
+# --- 4. What papermill adds ---------------------------------------------------------------------------------
+
+
+def measure_papermill(repeats: int, say: Progress, points: int = 8) -> dict:
+    """Seconds of a notebook that does nothing, alone and in sweeps with 1 and 2 workers.
+
+    The sweeps run as a user runs them, by the command line. The same command again has nothing left to do and
+    shows what it takes to start and to make the table; the rest is the points'.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        notebook = nbformat.v4.new_notebook(
+            cells=[
+                nbformat.v4.new_code_cell(
+                    'output_dir: str = ""  # results\nseed: int = 0  # of nothing',
+                    metadata={"tags": ["parameters"]},
+                ),
+                nbformat.v4.new_code_cell('open(f"{output_dir}/metrics.json", "w").write("{}")'),
+            ],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+        nbformat.write(notebook, folder / "nothing.ipynb")
+        (folder / "grid.yml").write_text(f"notebook: nothing.ipynb\ngrid: {{seed: {list(range(points))}}}\n")
+        alone: list[float] = []
+        nothing_to_do: list[float] = []
+        sweeps: dict[int, list[float]] = {1: [], 2: []}
+        for repeat in range(repeats):
+            say(f"papermill: one run alone, repeat {repeat + 1}")
+            result = run_notebook(folder / "nothing.ipynb", folder / "out.ipynb", {"output_dir": name})
+            alone.append(result.seconds)
+            for workers in sweeps:
+                say(f"papermill: {points} points with {workers} workers, repeat {repeat + 1}")
+                command = [sys.executable, "-m", "train_model.sweep", "--grid", folder / "grid.yml"]
+                command += ["--out", folder / f"{workers}-{repeat}", "--workers", str(workers)]
+                for seconds in (sweeps[workers], nothing_to_do):
+                    began = time.perf_counter()
+                    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                    seconds.append(time.perf_counter() - began)
+    start = median(nothing_to_do)
+    return {
+        "run_seconds": median(alone),
+        "start_seconds": start,
+        "points": points,
+        "sweep_seconds": {str(workers): median(seconds) for workers, seconds in sweeps.items()},
+        "seconds_a_point": {
+            str(workers): round((median(seconds) - start) / points, 2) for workers, seconds in sweeps.items()
+        },
+    }
+
+
+# --- 5. A GPU, where there is one ---------------------------------------------------------------------------
+
+
+def measure_gpu(images: pd.DataFrame, repeats: int, say: Progress) -> dict | None:
+    """Augmented images a second on a GPU with the Keras backend in use; `None` without a GPU."""
+    devices = keras.distribution.list_devices("gpu")
+    if not devices:
+        return None
+    rates = []
+    for repeat in range(repeats + 1):
+        say(f"GPU, augmented views, repeat {repeat}")
+        with tempfile.TemporaryDirectory() as cache:
+            view = View(AUGMENTATIONS["as_implemented"], 0, repeat)
+            began = time.perf_counter()
+            extract_features(images["path"], MOBILENET, view=view, cache=Path(cache), engine="keras")
+            rates.append(len(images) / (time.perf_counter() - began))
+    return {
+        "backend": keras.backend.backend(),
+        "devices": len(devices),
+        "images": len(images),
+        "augmented_images_a_second": median(rates[1:]),  # the first run also compiles
+    }
+
+
+# --- The report ---------------------------------------------------------------------------------------------
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    return {
+        "cores": os.cpu_count(),
+        "processor": processor,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The figures as tables and sentences, for the terminal and the README.
+
+    Args:
+        results: what `main` wrote as JSON; measurements may be missing.
+
+    Returns:
+        Markdown.
+    """
+    parts = []
+    if recipes := results.get("recipe"):
+        parts.append(
+            "| sweep | the original's recipe | this project, cold cache | faster | by processor time | "
+            "best validation accuracy, both | bound: the network alone |\n|---|---|---|---|---|---|---|"
+        )
+        for augmentation, one in recipes.items():
+            what = "without augmentation" if augmentation == "none" else "with the study's augmentation"
+            parts.append(
+                f"| {len(one['rates'])} rates × {one['epochs']} epochs, {what} | {one['original_seconds']:.0f} s | "
+                f"{one['project_seconds']:.1f} s ({part_words(one)}) | {times(one['ratio'])} × | {times(one['cpu_ratio'])} × | "
+                f"{one['original_best_val_accuracy']:.3f}, {one['project_best_val_accuracy']:.3f} | "
+                f"{one['floor_seconds']:.1f} s ({one['share_of_floor']:.0%} of the time) |"
+            )
+        one = next(iter(recipes.values()))
+        parts[0] = (
+            f"{one['train']} training and {one['validation']} validation images "
+            f"({results['images']}).\n\n{parts[0]}"
+        )
+        trained = one["original_epochs_trained"]
+        if trained < one["epochs"]:
+            parts.append(
+                f"\nOf each of the original's trainings the first {trained if trained > 1 else 'epoch'}"
+                f"{' epochs' if trained > 1 else ''} ran, and the others count as long as the median of those; the "
+                f"accuracies, too, are both recipes' within {'them' if trained > 1 else 'it'}."
+            )
+        parts.append("")
+    if sizes := results.get("size"):
+        parts.append("| images | seconds | ms each | peak memory | of it features |\n|---|---|---|---|---|")
+        parts += [
+            f"| {row['images']:,} | {row['seconds']:.1f} | {row['milliseconds_each']:.1f} | "
+            f"{row['megabytes_peak']} MB | {row['megabytes_of_features']} MB |"
+            for row in sizes
+        ]
+        if recipes:
+            one = recipes["none"]  # every image passes once
+            alone = 1000 * one["floor_seconds"] / (one["train"] + one["validation"])
+            parts.append(f"\nOf the time of an image the network by itself takes {alone:.1f} ms.")
+        parts.append("")
+    if heads := results.get("heads"):
+        parts.append("| heads trained together | seconds | times one head |\n|---|---|---|")
+        parts += [f"| {row['heads']} | {row['seconds']:.1f} | {row['times_one_head']:.1f} |" for row in heads]
+        parts.append("\nHeads that are trained together share every pass over the features.")
+        parts.append("")
+    if runs := results.get("papermill"):
+        parts.append(
+            f"A papermill run costs {runs['run_seconds']:.1f} s, most of it the start of a kernel. A sweep takes "
+            f"{runs['start_seconds']:.1f} s to start and to write its table, and for {runs['points']} points that do "
+            f"nothing {runs['seconds_a_point']['1']:.1f} s a point with one worker, "
+            f"{runs['seconds_a_point']['2']:.1f} s with two, the start of the workers included."
+        )
+        parts.append("")
+    if gpu := results.get("gpu"):
+        parts.append(
+            f"On the GPU, {gpu['augmented_images_a_second']:.0f} augmented images a second "
+            f"with the {gpu['backend']} backend."
+        )
+    else:
+        parts.append("No GPU was available.")
+    host = results["machine"]
+    parts.append(f"\nMeasured on {host['cores']} cores ({host['processor']}), Python {host['python']}.")
+    return "\n".join(parts)
+
+
+def times(ratio: float) -> str:
+    """A ratio with the digits that it is good for: 6.2, 53."""
+    return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def part_words(recipe: dict[str, Any]) -> str:
+    return ", ".join(f"{part} {seconds:.1f}" for part, seconds in recipe["project_parts"].items())
+
+
+MEASUREMENTS = ("recipe", "size", "heads", "papermill", "gpu")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train_model.automation.benchmark", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--data-dir", default="", help="images (default: prepared data, else the sample)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=MEASUREMENTS,
+        default=MEASUREMENTS,
+        metavar="NAME",
+        help=f"some of {', '.join(MEASUREMENTS)}; the others keep their figures in the file",
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="of every training (default: 10)")
+    parser.add_argument(
+        "--original-epochs",
+        type=int,
+        help="epochs that the original's recipe really trains; "
+        "the rest is counted as its median epoch (default: all)",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="of each measurement; medians count (default: 3)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark.json"))
+    parser.add_argument(
+        "--publish", action="store_true", help=f"also write {PUBLISHED.name}, which the README shows"
+    )
+    options = parser.parse_args(arguments)
+
+    def say(what: str) -> None:
+        print(f"  {time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+    dataset = load_dataset(options.data_dir)
+    print(dataset)
+    results = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    results |= {"machine": machine(), "images": dataset.kind}
+    with tempfile.TemporaryDirectory() as folder:
+        if len(dataset.images) < ENOUGH:
+            times = -(-ENOUGH // len(dataset.images))
+            dataset = Dataset(dataset.folder, repeated(dataset.images, times, Path(folder)), dataset.rejected)
+            results["images"] += f", each {times} times"
+        measure = {
+            "recipe": lambda: {
+                augmentation: measure_recipe(
+                    dataset, augmentation, options.epochs, options.original_epochs or options.epochs, say
+                )
+                for augmentation in RATES
+            },
+            "size": lambda: measure_size(dataset.images, options.repeats, say),
+            "heads": lambda: measure_heads(len(dataset.split("train")), options.epochs, options.repeats, say),
+            "papermill": lambda: measure_papermill(options.repeats, say),
+            "gpu": lambda: measure_gpu(dataset.images, options.repeats, say),
+        }
+        for name in options.only:
+            results[name] = measure[name]()
+            write_json(options.out, results)  # after each: the next may take a while
+    if options.publish:
+        write_json(PUBLISHED, results)
+    print(markdown(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

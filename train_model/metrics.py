@@ -1,0 +1,230 @@
+"""How good a classifier is, how sure one can be of that, and whether its probabilities are calibrated.
+
+On calibration: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. A temperature divides the
+logits; it changes no answer, only the confidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from data_prep_eda.preprocessing import SCENES, load_image
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share with its 95 % interval.
+
+    Attributes:
+        successes: how many.
+        trials: of how many.
+        value: the share.
+        low: lower end of the Wilson score interval.
+        high: upper end.
+    """
+
+    successes: int
+    trials: int
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} (95 % interval {self.low:.3f} to {self.high:.3f}, {self.successes} of {self.trials})"
+
+
+def accuracy(labels: np.ndarray, predicted: np.ndarray) -> Proportion:
+    """Accuracy with its Wilson score interval (Wilson 1927, JASA 22:209), which stays within 0 and 1.
+
+    Args:
+        labels: `int [n]`.
+        predicted: `int [n]`.
+
+    Returns:
+        The share of equal entries.
+    """
+    right = int(np.sum(labels == predicted))
+    interval = binomtest(right, len(labels)).proportion_ci(0.95, method="wilson")
+    return Proportion(right, len(labels), right / len(labels), float(interval.low), float(interval.high))
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Counts `[3, 3]` with the true scene in the row and the predicted one in the column."""
+    return confusion_matrix(labels, predicted, labels=range(len(SCENES)))
+
+
+def per_scene(labels: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+    """Precision, recall, F1 and number of images per scene."""
+    columns = precision_recall_fscore_support(labels, predicted, labels=range(len(SCENES)), zero_division=0)
+    return pd.DataFrame(
+        dict(zip(("precision", "recall", "f1", "images"), columns, strict=True)), index=list(SCENES)
+    )
+
+
+def scene_indices(scenes: pd.Series) -> np.ndarray:
+    """Scene names to their positions in the model's output."""
+    return scenes.map(SCENES.index).to_numpy(dtype=np.int64)
+
+
+def load_images(paths: pd.Series, size: int) -> np.ndarray:
+    """Images as `uint8 [n, size, size, 3]`."""
+    return np.stack([load_image(path, size) for path in paths])
+
+
+def predict(model: keras.Model, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """Probabilities of a Keras model.
+
+    Args:
+        model: takes `[n, size, size, 3]` pixels of levels 0 to 255 and has an output `probabilities`.
+        images: `uint8 [n, size, size, 3]`.
+        batch_size: images at a time.
+
+    Returns:
+        `float32 [n, 3]`.
+    """
+    return model.predict(images, batch_size=batch_size, verbose=0)["probabilities"]
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Multiply-adds of one image: what its convolutions and dense layers cost.
+
+    Args:
+        model: a functional model of a fixed input size.
+
+    Returns:
+        Number of multiplications with their additions, the usual measure of a network's cost.
+    """
+    total = 0
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.SeparableConv2D):
+            places = np.prod(layer.output.shape[1:3])
+            depthwise, pointwise = layer.weights[:2]
+            total += places * (np.prod(depthwise.shape) + np.prod(pointwise.shape))
+        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            total += np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape)
+        elif isinstance(layer, keras.layers.Dense):
+            total += np.prod(layer.kernel.shape)
+    return int(total)
+
+
+def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Mean cross-entropy in nats, and accuracy, of `[n, scenes]` logits against `[n]` labels."""
+    return log_loss(logits, labels), float((logits.argmax(axis=1) == labels).mean())
+
+
+# --- calibration -----------------------------------------------------------------------------------------
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood in nats of `[n, scenes]` logits against `int [n]` labels."""
+    logarithms = log_softmax(np.asarray(logits, np.float64) / temperature, axis=1)
+    return float(-logarithms[np.arange(len(labels)), labels].mean())
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, low: float = 0.05, high: float = 50.0) -> float:
+    """The temperature with the least log loss.
+
+    Args:
+        logits: `[n, scenes]`, of images that the model was not trained on.
+        labels: `int [n]`. Where every answer is right, no temperature is too low and `low` comes back: show
+            the model harder images, for instance augmented views.
+        low: smallest temperature considered.
+        high: largest.
+
+    Returns:
+        The temperature; above 1 the model was too sure of itself.
+    """
+    found = minimize_scalar(
+        lambda logarithm: log_loss(logits, labels, np.exp(logarithm)),
+        bounds=(np.log(low), np.log(high)),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
+    """Accuracy against confidence, in bins with equally many images.
+
+    Bins of equal width, the older habit, leave nearly all images of a good model in the last one.
+
+    Args:
+        probabilities: `[n, scenes]`.
+        labels: `int [n]`.
+        bins: how many, at most; equal confidences stay together.
+
+    Returns:
+        One row a bin: `images`, `confidence` (mean of the highest probability), `accuracy`, and the ends
+        `low` and `high` of its 95 % Wilson interval.
+    """
+    confidence, right = _confidence(probabilities, labels)
+    rows = []
+    for members in _bins(confidence, bins):
+        hits = int(right[members].sum())
+        interval = binomtest(hits, len(members)).proportion_ci(method="wilson")
+        rows.append(
+            (len(members), confidence[members].mean(), hits / len(members), interval.low, interval.high)
+        )
+    return pd.DataFrame(rows, columns=["images", "confidence", "accuracy", "low", "high"])
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """Expected calibration error with its 95 % bootstrap interval.
+
+    The estimate is biased upwards on few images, and so is every resample of them; the interval is the
+    basic (reflected) bootstrap's, cut off at 0.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} (95 % interval {self.low:.3f} to {self.high:.3f})"
+
+
+def calibration_error(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = 10, resamples: int = 1000, seed: int = 0
+) -> CalibrationError:
+    """Mean gap between confidence and accuracy over the bins of `reliability_table`, weighted by their size.
+
+    Args:
+        probabilities: `[n, scenes]`.
+        labels: `int [n]`.
+        bins: as in `reliability_table`.
+        resamples: of the bootstrap over images.
+        seed: of the bootstrap.
+
+    Returns:
+        The error and its interval.
+    """
+    confidence, right = _confidence(probabilities, labels)
+    value = _gap(confidence, right, bins)
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(0, len(right), (resamples, len(right)))
+    low, high = np.quantile([_gap(confidence[draw], right[draw], bins) for draw in draws], [0.025, 0.975])
+    return CalibrationError(value, float(max(0.0, 2 * value - high)), float(max(0.0, 2 * value - low)))
+
+
+def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def _bins(confidence: np.ndarray, bins: int) -> list[np.ndarray]:
+    """Positions of the images in each bin, from the least confident; none is empty."""
+    order = np.argsort(confidence, kind="stable")
+    edges = np.searchsorted(confidence[order], np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1]))
+    return [part for part in np.split(order, np.unique(edges)) if len(part)]
+
+
+def _gap(confidence: np.ndarray, right: np.ndarray, bins: int) -> float:
+    parts = _bins(confidence, bins)
+    return float(sum(abs(confidence[p].sum() - right[p].sum()) for p in parts) / len(right))

@@ -1,0 +1,1 @@
+"""Runs a notebook over a grid of parameters, here or spread over many machines."""
