@@ -1,6 +1,7 @@
 // The page: images in, answers out. Nothing here talks to a network but for the page's own files.
 
-import { decode, load, Problem } from "./classifier.js";
+import { load } from "./classifier.js";
+import { decode, Problem } from "./decode.js";
 
 const THUMBNAIL = 320; // pixels of its longer side
 const STEADY = 10; // frames that must agree before the camera's answer is read aloud

@@ -1,14 +1,11 @@
 // The model: from an image to probabilities and a score, the same as Python's.
 
+import { Problem } from "./decode.js";
 import { loadAndCompile, loadLiteRt, Tensor } from "./litert/index.js";
 import { readFacts } from "./metadata.js";
 import { resize } from "./resize.js";
 
 const MODEL = "scene-classifier-model.tflite";
-const MAX_PIXELS = 64_000_000; // as in data_prep_eda/preprocessing.py
-
-/** Something that a person can do something about; the message is a sentence for them. */
-export class Problem extends Error {}
 
 /**
  * Loads LiteRT.js and the model.
@@ -40,8 +37,12 @@ export async function load() {
     }),
   ]);
   try {
-    const facts = await readFacts(bytes);
-    return new Classifier(await loadAndCompile(bytes, { accelerator: "wasm" }), facts);
+    const facts = readFacts(bytes);
+    const classifier = new Classifier(await loadAndCompile(bytes, { accelerator: "wasm" }), facts);
+    // The first run is slower than the others, and tells whether the model is one of this kind.
+    const { probabilities } = await classifier.run(new Uint8Array(classifier.size ** 2 * 3));
+    if (probabilities.length !== facts.labels.length) throw new Error("it has not one output per label");
+    return classifier;
   } catch (error) {
     throw new Problem(`The model’s file came, but it can’t be used (${error.message}).`);
   }
@@ -84,67 +85,27 @@ class Classifier {
   async classify(image, width, height, jpeg = false) {
     const pixels = resize(rowsOf(image, width), width, height, this.size, jpeg);
     const start = performance.now();
+    const { probabilities, score } = await this.run(pixels);
+    return {
+      label: this.facts.labels[probabilities.indexOf(Math.max(...probabilities))],
+      probabilities,
+      score,
+      inScope: score >= this.facts.score_threshold,
+      modelMs: performance.now() - start,
+    };
+  }
+
+  /** The model's outputs for pixels `[size, size, 3]`. */
+  async run(pixels) {
     const tensor = new Tensor(pixels, this.shape);
     let outputs = {};
     try {
       outputs = await this.model.run({ [this.input]: tensor });
-      const probabilities = [...outputs.probabilities.toTypedArray()];
-      const [score] = outputs.score.toTypedArray();
-      return {
-        label: this.facts.labels[probabilities.indexOf(Math.max(...probabilities))],
-        probabilities,
-        score,
-        inScope: score >= this.facts.score_threshold,
-        modelMs: performance.now() - start,
-      };
+      return { probabilities: [...outputs.probabilities.toTypedArray()], score: outputs.score.toTypedArray()[0] };
     } finally {
-      for (const used of [tensor, ...Object.values(outputs)]) used.delete();
+      for (const used of [tensor, ...Object.values(outputs)]) used.delete(); // WebAssembly's memory is not collected
     }
   }
-}
-
-/**
- * Decodes an image file as Pillow does: upright, colours as they are in the file.
- *
- * @param {Blob} file
- * @returns {Promise<{bitmap: ImageBitmap, jpeg: boolean}>} close the bitmap after use.
- * @throws {Problem} the file is no usable image; the message says why.
- */
-export async function decode(file) {
-  let head;
-  try {
-    head = new Uint8Array(await file.slice(0, 32).arrayBuffer());
-  } catch {
-    throw new Problem("It can’t be read. A folder? Choose the images in it.");
-  }
-  if (!head.length) throw new Problem("The file is empty.");
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
-  } catch {
-    throw new Problem(whyNot(head));
-  }
-  if (bitmap.width * bitmap.height > MAX_PIXELS) {
-    const { width, height } = bitmap;
-    bitmap.close();
-    throw new Problem(`It has ${width} × ${height} pixels; at most 64 megapixels are taken.`);
-  }
-  return { bitmap, jpeg: head[0] === 0xff && head[1] === 0xd8 };
-}
-
-/** Why the browser refused a file, from its first bytes. */
-function whyNot(head) {
-  const text = String.fromCharCode(...head);
-  if (/^....ftyp(hei|hev|mif1|msf1)/s.test(text)) {
-    return "It is a HEIC image, which this browser can’t show. Save or share it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible).";
-  }
-  if (/^(II\*\0|MM\0\*)/.test(text)) return "It is a TIFF or raw image, which this browser can’t show. Save it as JPEG or PNG.";
-  if (/^%PDF/.test(text)) return "It is a PDF, not an image. Save the page as JPEG or PNG.";
-  if (/^\s*<(\?xml|svg)/i.test(text)) return "It is a drawing (SVG). Save it as JPEG or PNG.";
-  if (/^(\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|....ftypavi)/s.test(text)) {
-    return "The image is broken or incomplete, or too large for this browser.";
-  }
-  return "It is no image that this browser knows: expected JPEG, PNG, WebP or AVIF.";
 }
 
 /** Rows of an image as `resize` asks for them; what is transparent is laid over white. */

@@ -4,15 +4,13 @@
  * Labels, threshold and version of a model.
  *
  * @param {Uint8Array} bytes of the `.tflite` file.
- * @returns {Promise<{labels: string[], score_threshold: number, version: string}>} an image is in scope where its score is at
+ * @returns {{labels: string[], score_threshold: number, version: string}} an image is in scope where its score is at
  *     least the threshold.
  * @throws {Error} the file is no TFLite model, or its metadata lacks something.
  */
-export async function readFacts(bytes) {
+export function readFacts(bytes) {
   if (String.fromCharCode(...bytes.subarray(4, 8)) !== "TFL3") throw new Error("it is no TFLite model");
   const files = unzip(bytes);
-  // Until the model's file carries its metadata: the sidecar.
-  if (!Object.keys(files).length) return (await fetch("scene-classifier-model.json")).json();
   for (const name of ["labels.txt", "scene.json"]) {
     if (!(name in files)) throw new Error(`its metadata has no ${name}`);
   }

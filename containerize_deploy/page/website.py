@@ -73,8 +73,7 @@ def assemble(site: Path = SITE) -> Path:
         if source.suffix in {".html", ".js", ".css", ".svg", ".webmanifest", ".txt"} or source.name == "_headers":
             shutil.copy(source, part)
     shutil.copy(ROOT / "LICENSE", part / "LICENSE.txt")
-    for name in (MODEL, Path(MODEL).with_suffix(".json").name):
-        shutil.copy(PAGE.parent / name, part)
+    shutil.copy(PAGE.parent / MODEL, part)
     for name, drawn in EXAMPLES.items():
         shutil.copy(ROOT / "data_prep_eda" / "sample" / drawn.split("_")[0] / drawn, part / "examples" / name)
 
@@ -170,11 +169,13 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
         site: what `assemble` made. Its files are read once, now.
         port: of 127.0.0.1; 0 takes a free one.
 
+    Returns:
+        The server; its `sent` lists path and size in bytes of every answer.
+
     Raises:
         PageError: the port is taken.
     """
-    headers = site_headers(site)
-    files = {}
+    headers, files, sent = site_headers(site), {}, []
     for path in site.rglob("*"):
         if path.is_file() and path.name != "_headers":
             content = path.read_bytes()
@@ -204,6 +205,7 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
         do_HEAD = do_GET
 
         def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+            sent.append((self.path, len(body)))
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -222,6 +224,7 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
         raise PageError(
             f"Port {port} can't be used ({error.strerror}); name another: make page ARGS='--port {port + 1}'."
         ) from None
+    server.sent = sent
     server.daemon_threads = True
     server.handle_error = lambda *arguments: None  # a browser that hangs up is no news
     return server

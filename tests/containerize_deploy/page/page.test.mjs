@@ -92,7 +92,8 @@ test("every kind of image is answered, in order, and no other address is asked",
   await choose(page, ...names.map((name) => `sound/${name}`));
   const given = await answers(page, names.length);
   assert.deepEqual(given.map(({ name }) => name), names);
-  writeFileSync(`${IMAGES}/answers.json`, JSON.stringify(given)); // test_page.py compares them with Python's
+  // test_page.py compares these with Python's.
+  writeFileSync(`${IMAGES}/answers.json`, JSON.stringify({ about: await text(page, "#about"), answers: given }));
   assert.deepEqual([...asked], [new URL(address).origin]);
   const blocked = await page.evaluate(() => fetch("https://example.org/").then(() => "sent", () => "blocked"));
   assert.equal(blocked, "blocked");

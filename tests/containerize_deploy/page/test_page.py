@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 
 from containerize_deploy.page import website
 from containerize_deploy.scene_model import SceneModel
-from train_model.preprocessing import load_photograph
+from data_prep_eda.preprocessing import load_image
 
 HERE = Path(__file__).parent
 ROOT = Path(website.__file__).parents[2]
@@ -85,7 +85,7 @@ def test_the_resize_is_pillows(tmp_path, model):
     subprocess.run([node, HERE / "resize_all.mjs", *files.values()], check=True, timeout=60)
 
     for path in files:
-        expected = load_photograph(path, 224)
+        expected = load_image(path, 224)
         found = np.fromfile(path.with_suffix(".raw.rgb"), np.uint8).reshape(224, 224, 3)
         assert np.abs(found.astype(int) - expected).max() <= 2, path.name
         there, here = model.classify(expected), model.classify(found)
@@ -110,7 +110,7 @@ def write_images(folder: Path) -> None:
     for orientation in (2, 5, 6):
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = orientation
-        for suffix in ("jpg", "png", "avif"):
+        for suffix in ("jpg", "png", "webp", "avif"):
             wide.save(sound / f"turned_{orientation}.{suffix}", exif=exif)
     wide.convert("CMYK").save(sound / "cmyk.jpg")
     wide.convert("L").save(sound / "grey.jpg", progressive=True)
@@ -171,10 +171,12 @@ def test_in_the_browser(in_browser, name):
 
 def test_the_page_answers_as_the_service_does(in_browser, model):
     _, images = in_browser
-    answers = json.loads((images / "answers.json").read_text())
+    page = json.loads((images / "answers.json").read_text())
+    answers = page["answers"]
+    assert page["about"] == f"Model {model.version}"
     assert len(answers) == len(list((images / "sound").iterdir()))
     for answer in answers:
-        expected = model.classify(load_photograph(images / "sound" / answer["name"], model.size))
+        expected = model.classify(load_image(images / "sound" / answer["name"], model.size))
         title = expected.label.capitalize() if expected.in_scope else "None of these"
         assert answer["title"] == title, answer["name"]
         shares = [100 * probability for probability in expected.probabilities.values()]
