@@ -4,6 +4,7 @@ import { load } from "./classifier.js";
 import { decode, Problem } from "./decode.js";
 
 const THUMBNAIL = 320; // pixels of its longer side
+const READY = "Ready.";
 const STEADY = 10; // frames that must agree before the camera's answer is read aloud
 
 const find = (selector, root = document) => root.querySelector(selector);
@@ -19,7 +20,7 @@ enableInputs();
 
 function whenReady({ facts }) {
   find("#about").textContent = `Model ${facts.version}`;
-  say("Ready.");
+  say(READY);
   document.documentElement.dataset.ready = "";
   makeOffline();
 }
@@ -46,7 +47,7 @@ async function makeOffline() {
   try {
     await navigator.serviceWorker.register("service-worker.js", { updateViaCache: "none" });
     await navigator.serviceWorker.ready;
-    say("Ready, also without a network from now on.");
+    if (find("#state").textContent === READY) say("Ready, also without a network from now on.");
     document.documentElement.dataset.offline = "";
   } catch {
     // Storage is full or forbidden: the page works, but needs its server the next time.

@@ -119,7 +119,9 @@ function rowsOf(image, width) {
     context.fillStyle = "#fff";
     context.fillRect(0, 0, width, count);
     context.drawImage(image, 0, top, width, count, 0, 0, width, count);
-    return context.getImageData(0, 0, width, count).data;
+    const { data } = context.getImageData(0, 0, width, count);
+    if (data[3] !== 255) throw new Problem("It is too large for this browser. Make it smaller first.");
+    return data;
   };
 }
 

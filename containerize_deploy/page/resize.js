@@ -6,8 +6,10 @@
 // support that grows with the reduction do the rest, in fixed point (Pillow's Reduce.c and Resample.c, MIT-CMU).
 
 const BITS = 22; // of a coefficient: 32, less 8 of a pixel, less 2 of headroom
+const HALF = 1 << (BITS - 1);
 const REDUCING_GAP = 3; // how much of the reduction is left to the interpolation
 const STRIP = 4_000_000; // pixels that are held at a time as RGBA: 16 MB
+const STRIP_HEIGHT = 8192; // rows at a time, since canvases are limited in each direction too
 
 /**
  * Resizes an image to a square; one that is not square is squeezed.
@@ -25,21 +27,25 @@ export function resize(rows, width, height, size, jpeg = false) {
   const [draftWidth, draftHeight] = [Math.ceil(width / scale), Math.ceil(height / scale)];
   const factorX = Math.trunc(draftWidth / size / REDUCING_GAP) || 1;
   const factorY = Math.trunc(draftHeight / size / REDUCING_GAP) || 1;
-  const reducedHeight = Math.ceil(draftHeight / factorY);
-  const across = kernels(Math.ceil(draftWidth / factorX), draftWidth / factorX, size);
-  const down = kernels(reducedHeight, draftHeight / factorY, size);
+  const [reducedWidth, reducedHeight] = [Math.ceil(draftWidth / factorX), Math.ceil(draftHeight / factorY)];
 
-  const narrow = new Uint8Array(reducedHeight * size * 3);
-  const step = scale * factorY; // rows of the image in one row of `narrow`
-  const stripHeight = step * Math.ceil(STRIP / width / step);
+  const reduced = new Uint8ClampedArray(reducedWidth * reducedHeight * 3);
+  const step = scale * factorY; // rows of the image in one row of `reduced`
+  const stripHeight = step * Math.ceil(Math.min(STRIP / width, STRIP_HEIGHT) / step);
   for (let top = 0; top < height; top += stripHeight) {
     const count = Math.min(stripHeight, height - top);
     let strip = { pixels: rows(top, count), width, height: count, channels: 4 };
-    strip = reduce(strip, scale, scale, storeAsJpeg);
-    strip = reduce(strip, factorX, factorY, storeAsReduce);
-    interpolateRows(strip, across, narrow.subarray((top / step) * size * 3));
+    if (scale > 1) strip = reduce(strip, scale, scale, storeAsJpeg);
+    reduced.set(reduce(strip, factorX, factorY, storeAsReduce).pixels, (top / step) * reducedWidth * 3);
   }
-  return interpolateColumns(narrow, size, down);
+
+  const across = kernels(reducedWidth, draftWidth / factorX, size);
+  const down = kernels(reducedHeight, draftHeight / factorY, size);
+  // Pillow 13 begins with the columns where the height shrinks, and by more than twice what the width does.
+  if (reducedHeight - size > Math.max(0, 2 * (reducedWidth - size))) {
+    return interpolateRows(interpolateColumns(reduced, reducedWidth, down), reducedWidth, across);
+  }
+  return interpolateColumns(interpolateRows(reduced, reducedWidth, across), size, down);
 }
 
 /** The scale at which Pillow has a JPEG decoded: at least `wanted` pixels are left of each side. */
@@ -50,7 +56,6 @@ function draftScale(width, height, wanted) {
 
 /** Averages blocks of factorX × factorY pixels; what is left over at the right and below is a smaller block. */
 function reduce(image, factorX, factorY, store) {
-  if (factorX === 1 && factorY === 1) return image;
   const { pixels, channels } = image;
   const [width, height] = [Math.ceil(image.width / factorX), Math.ceil(image.height / factorY)];
   const reduced = new Uint8ClampedArray(width * height * 3);
@@ -109,7 +114,7 @@ function storeAsJpeg(sums, from, area, into, to) {
  * @returns {{first: number, weights: Int32Array}[]} the first input pixel and the weights from there on.
  */
 function kernels(length, extent, size) {
-  const scale = extent / size;
+  const scale = Math.fround(extent) / size; // a float of 32 bits in Pillow
   const support = Math.max(scale, 1);
   return Array.from({ length: size }, (_, position) => {
     const centre = (position + 0.5) * scale;
@@ -123,35 +128,36 @@ function kernels(length, extent, size) {
   });
 }
 
-function interpolateRows({ pixels, width, height, channels }, across, into) {
+function interpolateRows(pixels, width, across) {
+  const height = pixels.length / width / 3;
+  const result = new Uint8Array(height * across.length * 3);
   let to = 0;
   for (let y = 0; y < height; y++) {
     for (const { first, weights } of across) {
-      let from = (y * width + first) * channels;
+      let from = (y * width + first) * 3;
       let [r, g, b] = [HALF, HALF, HALF];
-      for (let tap = 0; tap < weights.length; tap++, from += channels) {
+      for (let tap = 0; tap < weights.length; tap++, from += 3) {
         r += pixels[from] * weights[tap];
         g += pixels[from + 1] * weights[tap];
         b += pixels[from + 2] * weights[tap];
       }
-      into[to++] = r >> BITS;
-      into[to++] = g >> BITS;
-      into[to++] = b >> BITS;
-    }
-  }
-}
-
-function interpolateColumns(pixels, size, down) {
-  const result = new Uint8Array(size * size * 3);
-  let to = 0;
-  for (const { first, weights } of down) {
-    for (let column = 0; column < size * 3; column++) {
-      let sum = HALF;
-      for (let tap = 0; tap < weights.length; tap++) sum += pixels[(first + tap) * size * 3 + column] * weights[tap];
-      result[to++] = sum >> BITS;
+      result[to++] = r >> BITS;
+      result[to++] = g >> BITS;
+      result[to++] = b >> BITS;
     }
   }
   return result;
 }
 
-const HALF = 1 << (BITS - 1);
+function interpolateColumns(pixels, width, down) {
+  const result = new Uint8Array(width * down.length * 3);
+  let to = 0;
+  for (const { first, weights } of down) {
+    for (let column = 0; column < width * 3; column++) {
+      let sum = HALF;
+      for (let tap = 0; tap < weights.length; tap++) sum += pixels[(first + tap) * width * 3 + column] * weights[tap];
+      result[to++] = sum >> BITS;
+    }
+  }
+  return result;
+}

@@ -123,6 +123,8 @@ def write_images(folder: Path) -> None:
     seen_through.save(sound / "seen_through.png")
     wide.save(sound / "a_png_by_another_name.dat", format="PNG")
 
+    drawn("forest", 3, 40_000).save(sound / "tall.png")
+
     drawn("mountain", 6000, 4000).save(folder / "24_megapixels.jpg")
 
     jpeg, png = (sound / "cmyk.jpg").read_bytes(), bytearray((sound / "palette.png").read_bytes())
