@@ -212,7 +212,7 @@ async function openCamera() {
   stream.getVideoTracks()[0].addEventListener("ended", () => closeCamera("The camera was disconnected."));
   find("#camera").hidden = false;
   video.srcObject = stream;
-  await video.play();
+  await video.play().catch(() => {}); // closed again before the first frame
   find("#close-camera").focus();
   return watch(stream);
 }

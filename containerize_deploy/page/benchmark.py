@@ -53,7 +53,9 @@ def main() -> None:
         default=[],
         help="folders of more images, with subfolders, to compare with Python's answers on (the sample always is)",
     )
-    parser.add_argument("--visits", type=int, default=5, help="first visits, of which the median counts (default: 5)")
+    parser.add_argument(
+        "--visits", type=int, default=5, help="first visits, of which the median counts (default: 5)"
+    )
     parser.add_argument("--publish", action="store_true", help=f"write {README.name} and {SCREENSHOT.name}")
     options = parser.parse_args()
     if missing := [str(folder) for folder in options.images if not folder.is_dir()]:
@@ -68,7 +70,10 @@ def main() -> None:
     if options.publish:
         text = README.read_text(encoding="utf-8")
         block = f"<!-- begin measured -->\n{report}\n<!-- end measured -->"
-        write_text(README, re.sub(r"<!-- begin measured -->.*<!-- end measured -->", lambda _: block, text, flags=re.S))
+        write_text(
+            README,
+            re.sub(r"<!-- begin measured -->.*<!-- end measured -->", lambda _: block, text, flags=re.S),
+        )
 
 
 def measure(folders: Sequence[Path], visits: int, screenshot: Path | None) -> str:

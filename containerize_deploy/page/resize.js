@@ -57,6 +57,7 @@ function draftScale(width, height, wanted) {
 /** Averages blocks of factorX × factorY pixels; what is left over at the right and below is a smaller block. */
 function reduce(image, factorX, factorY, store) {
   const { pixels, channels } = image;
+  if (factorX === 1 && factorY === 1) return channels === 3 ? image : { ...image, pixels: withoutAlpha(pixels), channels: 3 };
   const [width, height] = [Math.ceil(image.width / factorX), Math.ceil(image.height / factorY)];
   const reduced = new Uint8ClampedArray(width * height * 3);
   const sums = new Uint32Array(width * 3);
@@ -84,6 +85,16 @@ function reduce(image, factorX, factorY, store) {
     }
   }
   return { pixels: reduced, width, height, channels: 3 };
+}
+
+function withoutAlpha(pixels) {
+  const rgb = new Uint8ClampedArray((pixels.length / 4) * 3);
+  for (let from = 0, to = 0; from < pixels.length; from += 4) {
+    rgb[to++] = pixels[from];
+    rgb[to++] = pixels[from + 1];
+    rgb[to++] = pixels[from + 2];
+  }
+  return rgb;
 }
 
 /** Rounds as Image.reduce does: by a reciprocal that is a little too small, so whole results come out one less. */

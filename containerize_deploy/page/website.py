@@ -70,7 +70,10 @@ def assemble(site: Path = SITE) -> Path:
     (part / "examples").mkdir()
 
     for source in sorted(PAGE.iterdir()):
-        if source.suffix in {".html", ".js", ".css", ".svg", ".webmanifest", ".txt"} or source.name == "_headers":
+        if (
+            source.suffix in {".html", ".js", ".css", ".svg", ".webmanifest", ".txt"}
+            or source.name == "_headers"
+        ):
             shutil.copy(source, part)
     shutil.copy(ROOT / "LICENSE", part / "LICENSE.txt")
     shutil.copy(PAGE.parent / MODEL, part)
@@ -110,7 +113,9 @@ def _litert() -> Path:
     if found() != pinned:
         npm(["ci", "--omit=dev"])
     if found() != pinned:
-        raise PageError(f"Expected {LITERT} {pinned} in {package.parent.parent} after npm ci, found {found()}.")
+        raise PageError(
+            f"Expected {LITERT} {pinned} in {package.parent.parent} after npm ci, found {found()}."
+        )
     return package
 
 
@@ -120,7 +125,7 @@ def npm(arguments: list[str]) -> None:
     Raises:
         PageError: npm is missing, does not run, or failed.
     """
-    command = [shutil.which("npm") or "npm", *arguments, "--no-audit", "--no-fund"]
+    command = [shutil.which("npm") or "npm", *arguments, "--no-audit", "--no-fund", "--fetch-retries=1"]
     try:
         done = subprocess.run(command, cwd=PAGE, capture_output=True, text=True, errors="replace")
     except OSError:
@@ -195,7 +200,12 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
             file = files.get(self.path.split("?")[0])
             if file is None:
                 return self._reply(404, {"Content-Type": TYPES[".txt"]}, b"There is no such file.\n")
-            described = {**headers, "ETag": file.tag, "Vary": "Accept-Encoding", "Content-Type": file.media_type}
+            described = {
+                **headers,
+                "ETag": file.tag,
+                "Vary": "Accept-Encoding",
+                "Content-Type": file.media_type,
+            }
             if self.headers.get("If-None-Match") == file.tag:
                 return self._reply(304, described, b"")
             if "gzip" in self.headers.get("Accept-Encoding", "") and len(file.compressed) < len(file.content):
@@ -233,9 +243,12 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
 def main() -> None:
     """Puts the page together and serves it until interrupted."""
     parser = argparse.ArgumentParser(
-        prog="python -m containerize_deploy.page", description="Serve the page that runs the model in a browser."
+        prog="python -m containerize_deploy.page",
+        description="Serve the page that runs the model in a browser.",
     )
-    parser.add_argument("--port", type=int, default=8000, help="of 127.0.0.1 (default: 8000); 0 takes a free one")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="of 127.0.0.1 (default: 8000); 0 takes a free one"
+    )
     parser.add_argument("--out", type=Path, default=SITE, help="folder for the page (default: build/page)")
     parser.add_argument("--no-serve", action="store_true", help="only put it together, for publishing")
     options = parser.parse_args()

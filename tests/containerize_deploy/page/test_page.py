@@ -30,7 +30,9 @@ def tried(name: str) -> str:
         pytest.skip(f"needs {name}, which is not on the PATH")
     answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60)
     if answer.returncode:
-        pytest.skip(f"needs {name}, and {path} --version ended with {answer.returncode}: {answer.stderr.strip()}")
+        pytest.skip(
+            f"needs {name}, and {path} --version ended with {answer.returncode}: {answer.stderr.strip()}"
+        )
     return path
 
 
@@ -71,7 +73,17 @@ def drawn(scene: str, width: int, height: int, grain: float = 0.0) -> Image.Imag
 def test_the_resize_is_pillows(tmp_path, model):
     node = tried("node")
     rng = np.random.default_rng(0)
-    sizes = [(1, 1), (224, 224), (256, 256), (223, 225), (1, 3000), (3000, 1), (300, 100), (1401, 999), (1600, 1200)]
+    sizes = [
+        (1, 1),
+        (224, 224),
+        (256, 256),
+        (223, 225),
+        (1, 3000),
+        (3000, 1),
+        (300, 100),
+        (1401, 999),
+        (1600, 1200),
+    ]
     images = {"noise": [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]}
     for scene in ("coast", "forest", "mountain"):
         images[scene] = [drawn(scene, width, height, grain=8) for width, height in sizes[-3:]]
@@ -81,7 +93,9 @@ def test_the_resize_is_pillows(tmp_path, model):
         image.save(path, compress_level=1, quality=90)
         with Image.open(path) as decoded:
             path.with_suffix(".raw").write_bytes(decoded.convert("RGBA").tobytes())
-        files[path] = f"{path.with_suffix('.raw')}:{image.width}:{image.height}:{json.dumps(path.suffix == '.jpg')}"
+        files[path] = (
+            f"{path.with_suffix('.raw')}:{image.width}:{image.height}:{json.dumps(path.suffix == '.jpg')}"
+        )
     subprocess.run([node, HERE / "resize_all.mjs", *files.values()], check=True, timeout=60)
 
     for path in files:
@@ -158,7 +172,9 @@ def in_browser(site, tmp_path_factory) -> tuple[dict[str, str], Path]:
         text=True,
         timeout=300,
     )
-    found = re.findall(r"^(not )?ok \d+ - (.+?)$(.*?)(?=^(?:not )?ok |^# Subtest|\Z)", done.stdout, re.M | re.S)
+    found = re.findall(
+        r"^(not )?ok \d+ - (.+?)$(.*?)(?=^(?:not )?ok |^# Subtest|\Z)", done.stdout, re.M | re.S
+    )
     outcomes = {name: details if failed else "" for failed, name, details in found}
     assert outcomes, done.stdout + done.stderr
     return outcomes, images
@@ -183,3 +199,97 @@ def test_the_page_answers_as_the_service_does(in_browser, model):
         assert answer["title"] == title, answer["name"]
         shares = [100 * probability for probability in expected.probabilities.values()]
         assert answer["shares"] == pytest.approx(shares, abs=5), answer["name"]
+
+
+# The site, and the guide to its publication.
+
+
+@pytest.fixture(scope="module")
+def server(site):
+    server = website.make_server(site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def get(server, path: str, **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.request(
+        "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
+    response = connection.getresponse()
+    return response, response.read()
+
+
+GUIDE = (ROOT / "containerize_deploy" / "deploy_page.md").read_text()
+
+
+def test_the_server_sends_what_the_guide_asks_of_a_host(site, server):
+    types = dict(re.findall(r"^\| `(\.\w+)` \| `(.+)` \|$", GUIDE, re.MULTILINE))
+    nginx = dict(re.findall(r'add_header ([\w-]+) "(.+)" always;', GUIDE))
+    for path in site.rglob("*"):
+        if not path.is_file() or path.name == "_headers":
+            continue
+        response, _ = get(server, f"/{path.relative_to(site).as_posix()}", Accept_Encoding="gzip")
+        assert response.headers["Content-Type"] == types[path.suffix], path.name
+        assert {name: response.headers[name] for name in nginx} == nginx
+        assert "Cross-Origin-Opener-Policy" not in response.headers
+
+    response, _ = get(server, "/", Accept_Encoding="gzip")
+    assert response.headers["Content-Encoding"] == "gzip"
+    again, body = get(server, "/", If_None_Match=response.headers["ETag"])
+    assert (again.status, body) == (304, b"")
+    assert get(server, "/../package.json")[0].status == 404
+
+
+def test_the_pages_own_policy_is_the_headers(site):
+    (own,) = re.findall(r'Content-Security-Policy" content="(.+?)"', (site / "index.html").read_text())
+    # Framing can only be forbidden by a header.
+    assert website.site_headers(site)["Content-Security-Policy"] == f"{own}; frame-ancestors 'none'"
+    assert "unsafe-inline" not in own
+
+
+def test_the_guide_publishes_the_page(site, tmp_path):
+    _, publish = re.findall(r"^```bash\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    shutil.copytree(site, tmp_path / "build" / "page")
+    subprocess.run(["git", "init", "--quiet", "--bare", tmp_path / "remote"], check=True)
+    person = {f"GIT_{who}_{what}": "a" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    subprocess.run(
+        ["bash", "-euc", publish.replace("https://github.com/OWNER/REPOSITORY", str(tmp_path / "remote"))],
+        cwd=tmp_path,
+        env={**os.environ, **person},
+        check=True,
+        capture_output=True,
+    )
+    listing = ["git", "-C", tmp_path / "remote", "ls-tree", "-r", "--name-only", "gh-pages"]
+    published = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+    here = [path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()]
+    assert set(published) == {*here, ".nojekyll"}
+
+
+@pytest.mark.parametrize(
+    ("stub", "said"),
+    [
+        (None, "npm was not found: install Node.js"),
+        ("echo no such version >&2; exit 127", "status 127: no such version"),
+    ],
+)
+def test_without_npm_the_page_says_what_to_do(tmp_path, monkeypatch, stub, said):
+    monkeypatch.setattr(website, "PAGE", tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    shutil.copy(ROOT / "containerize_deploy" / "page" / "package.json", tmp_path / "page")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere" if stub is None else f"{tmp_path}:/bin")
+    if stub:
+        (tmp_path / "npm").write_text(f"#!/bin/sh\n{stub}\n")
+        (tmp_path / "npm").chmod(0o755)
+    with pytest.raises(website.PageError, match=said):
+        website.assemble(tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "letters.txt").write_text("Dear")
+    with pytest.raises(website.PageError, match="empty or an earlier page"):
+        website.assemble(tmp_path)
+    assert (tmp_path / "letters.txt").read_text() == "Dear"
