@@ -152,8 +152,8 @@ function show(into, name, { label, probabilities, inScope, modelMs }, labels, to
   for (const [index, each] of labels.entries()) bars.append(bar(each, probabilities[index]));
   const title = inScope ? capital(label) : "None of these";
   into.replaceChildren(element("h3", title), element("p", name, "name"));
-  if (!inScope) into.append(element("p", "It looks like none of the three; what the bars say means little.", "why"));
-  into.append(bars, element("p", `${totalMs.toFixed(0)} ms, the network ${modelMs.toFixed(0)} ms of it`, "time"));
+  if (!inScope) into.append(element("p", "It looks like none of the three, so the bars mean little.", "why"));
+  into.append(bars, element("p", `${totalMs.toFixed(0)} ms (network ${modelMs.toFixed(0)} ms)`, "time"));
   into.dataset.label = inScope ? label : "none";
   const sure = percent(Math.max(...probabilities));
   return `${name}: ${inScope ? `${label}, ${sure}` : "none of these"}.`;

@@ -67,11 +67,13 @@ const commands = {
 
   /** A picture of the page with the drawn examples answered. */
   async screenshot({ path }) {
+    await commands.visit({ again: true });
     await page.setViewport({ width: 960, height: 720 });
     for (const example of ["mountain", "forest", "coast"]) await page.click(`[data-example="${example}.jpg"]`);
     await page.waitForFunction(() => document.querySelectorAll("#answers .answer[data-label]").length === 3);
     await page.evaluate(() => document.activeElement.blur());
     await page.screenshot({ path, fullPage: true });
+    await page.click("#clear");
     return path;
   },
 
