@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from data_prep_eda.preprocessing import SCENES
 from train_model.backbones import BACKBONES, Backbone, assemble
-from train_model.out_of_scope import OodScore
+from train_model.out_of_scope import OodScore, fit_ood_score
 
 NEVER = -100.0  # bias of a scene that a training set has no image of
 
@@ -58,6 +58,14 @@ class FinalModel:
             {"probabilities": classifier.get_layer("probabilities").output, "score": score},
             name=classifier.name,
         )
+
+
+def fit_model(
+    features: np.ndarray, labels: np.ndarray, others: np.ndarray, l2: float, seed: int = 0
+) -> FinalModel:
+    """Head and OOD score in one go; see `fit_head` and `train_model.out_of_scope.fit_ood_score`."""
+    kernel, bias = fit_head(features, labels, l2)
+    return FinalModel(kernel, bias, fit_ood_score(features, kernel, bias, others, seed))
 
 
 def fit_head(

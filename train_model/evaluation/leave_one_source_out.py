@@ -6,16 +6,15 @@ cameras, its years and its idea of what a coast is; they ranked recipes in the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from data_prep_eda.preprocessing import SCENES
+from train_model.final_model import fit_head
 from train_model.metrics import paired_difference
-
-# Features and labels of the training images, and features of the tested ones, to their logits `[m, scenes]`.
-Recipe = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def folds(sources: np.ndarray, trainable: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -71,3 +70,46 @@ def compare(right: Mapping[str, np.ndarray], sources: np.ndarray, reference: str
             rows[name] |= {"difference": gap.value, "low": gap.low, "high": gap.high}
             rows[name] |= {"significant": gap.significant}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
+
+
+def variety_curve(
+    features: np.ndarray,
+    labels: np.ndarray,
+    sources: np.ndarray,
+    left_out: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    l2: float,
+    sizes: tuple[int, ...] = (60, 120, 240),
+    draws: int = 10,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy on a left-out source against the number of sources trained on, at equal numbers of images.
+
+    Args:
+        features: `[n, features]`.
+        labels: `int [n]`.
+        sources: `[n]`.
+        left_out: from `folds`.
+        l2: of the head, see `train_model.final_model.fit_head`.
+        sizes: numbers of training images, shared equally by the sources.
+        draws: of sources and images, per left-out source.
+        seed: of the draws.
+
+    Returns:
+        One row per head: `left_out`, `sources`, `images`, `accuracy`. The first source drawn has all scenes.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for name, (train, tested) in left_out.items():
+        donors = {donor: train[sources[train] == donor] for donor in dict.fromkeys(sources[train])}
+        complete = [
+            donor for donor, members in donors.items() if len(np.unique(labels[members])) == len(SCENES)
+        ]
+        for draw in range(draws if complete else 0):
+            first = complete[draw % len(complete)]
+            order = [first, *rng.permutation([donor for donor in donors if donor != first])]
+            for count, size in itertools.product(range(1, len(donors) + 1), sizes):
+                parts = [rng.permutation(donors[donor])[: size // count] for donor in order[:count]]
+                part = np.concatenate(parts)
+                kernel, bias = fit_head(features[part], labels[part], l2)
+                hits = (features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]
+                rows.append({"left_out": name, "sources": count, "images": size, "accuracy": hits.mean()})
+    return pd.DataFrame(rows, columns=["left_out", "sources", "images", "accuracy"])
