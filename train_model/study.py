@@ -18,7 +18,7 @@ from scipy.stats import t as student_t
 from tqdm import tqdm
 
 from data_prep_eda.dataset import REPOSITORY
-from data_prep_eda.files import write_json
+from data_prep_eda.files import replacing, write_json
 from data_prep_eda.preprocessing import SCENES, load_image
 from train_model import tflite
 from train_model.metadata import FACTS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the runner needs this file, but not Keras
 ORIGINAL_RESULTS = Path(__file__).parent / "original_results.csv"
 METRICS = "metrics.json"
 MODEL = "scene_mobilenet"
-DETAILS = "scene-classifier-model.json"  # beside the model: version, labels, threshold, digest
+DETAILS = "scene-classifier-model.json"  # beside the Keras model: temperature and threshold
 
 
 def original_results(backbone: str, augmentation: str, run: str = "sweep") -> pd.DataFrame:
@@ -150,20 +150,16 @@ def save_model(model: keras.Model, folder: Path) -> list[Path]:
     Returns:
         The two files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     saved = []
     for suffix in (".keras", ".h5"):
-        part = folder / f".part{suffix}"  # Keras chooses the format by the suffix
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Keras calls .h5 legacy each time; readers of the study expect it
+        saved.append(folder / f"{MODEL}{suffix}")
+        # Keras calls .h5 legacy each time; readers of the study expect it.
+        with replacing(saved[-1]) as part, warnings.catch_warnings(action="ignore"):
             logging.disable(logging.WARNING)
             try:
                 model.save(part)
             finally:
                 logging.disable(logging.NOTSET)
-        saved.append(part.replace(folder / f"{MODEL}{suffix}"))
     return saved
 
 
