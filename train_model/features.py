@@ -34,7 +34,9 @@ CACHE = Path(os.environ.get("SCENES_CACHE_DIR", Path(__file__).resolve().parents
 SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
 
 PART = 256  # images a cache file: what an interruption can lose at most
-REPRESENTATIVE = 300  # images that fix the ranges of 8-bit activations: more change nothing
+REPRESENTATIVE = (
+    64  # images that fix the ranges of 8-bit activations: 300 gave the same answers in five times the time
+)
 IN_MEMORY = 64 * 2**20  # bytes of features above which the result is memory-mapped
 
 
