@@ -94,7 +94,7 @@ def test_a_missing_model_is_a_sentence(tmp_path, monkeypatch, capsys):
         classify, "SceneModel", lambda threads: scene_model.SceneModel(tmp_path / "model.tflite")
     )
     assert classify.main(["photo.jpg"]) == 2
-    assert capsys.readouterr().err.startswith("Expected the sidecar model.json")
+    assert capsys.readouterr().err.startswith("Expected the model model.tflite")
 
 
 @pytest.fixture
