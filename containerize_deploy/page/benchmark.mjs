@@ -2,8 +2,8 @@
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const puppeteer = createRequire(import.meta.url)("puppeteer-core");
-const [chromium, address] = process.argv.slice(2);
+const [packages, chromium, address] = process.argv.slice(2);
+const puppeteer = createRequire(`${packages}/`)("puppeteer-core");
 const browser = await puppeteer.launch({
   executablePath: chromium,
   args: ["--no-sandbox", "--use-fake-device-for-media-stream=fps=60"], // faster than the page, to see its own bound

@@ -37,7 +37,6 @@ SCREENSHOT = website.PAGE / "screenshot.png"
 SAMPLE = website.ROOT / "data_prep_eda" / "sample"
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-PACKAGES = ("puppeteer-core", "axe-core")  # what npm installs beside LiteRT.js to drive a browser
 AT_ONCE = 40  # images that are handed to the page at a time
 
 Ask = Callable[..., Any]
@@ -166,12 +165,11 @@ def driven(site: Path) -> Iterator[tuple[Ask, list[tuple[str, int]]]]:
     node = shutil.which("node")
     if not (chromium and node):
         raise website.PageError("The measurement needs Node.js 20 or later and Chromium on the PATH.")
-    if not all((website.PAGE / "node_modules" / name).is_dir() for name in PACKAGES):
-        website.npm(["ci"])
+    packages = website.packages(drivers=True)
     server = website.make_server(website.assemble(site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     driver = subprocess.Popen(
-        [node, str(website.PAGE / "benchmark.mjs"), chromium, f"http://127.0.0.1:{server.server_port}/"],
+        [node, website.PAGE / "benchmark.mjs", packages, chromium, f"http://127.0.0.1:{server.server_port}/"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

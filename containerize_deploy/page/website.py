@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
+import filecmp
 import gzip
 import hashlib
 import http.server
@@ -25,10 +25,12 @@ from pathlib import Path
 PAGE = Path(__file__).parent
 ROOT = PAGE.parents[1]
 SITE = ROOT / "build" / "page"
+PACKAGES = ROOT / "build" / "npm"
 
 MODEL = "scene-classifier-model.tflite"
 EXAMPLES = {"coast.jpg": "coast_08.jpg", "forest.jpg": "forest_11.jpg", "mountain.jpg": "mountain_04.jpg"}
 LITERT = "@litertjs/core"
+DRIVERS = ("puppeteer-core", "axe-core")  # what drives a browser in the tests and the benchmark
 # LiteRT.js takes the first build on processors with relaxed SIMD, else the second; there are others, not used here.
 LITERT_BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")
 
@@ -59,11 +61,11 @@ def assemble(site: Path = SITE) -> Path:
         The folder.
 
     Raises:
-        PageError: LiteRT.js is not there and npm could not install it, or the folder is not one of this function's.
+        PageError: LiteRT.js is not there and npm could not install it, or the folder holds something else.
     """
     if site.exists() and any(site.iterdir()) and not (site / "files.js").exists():
         raise PageError(f"Expected {site} to be empty or an earlier page; name another folder or empty it.")
-    litert = _litert()
+    litert = packages() / LITERT
     part = site.with_name(f"{site.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "litert").mkdir(parents=True)
@@ -100,34 +102,36 @@ def assemble(site: Path = SITE) -> Path:
     return site
 
 
-def _litert() -> Path:
-    """The folder of LiteRT.js as pinned; installed by npm where it is not there yet."""
-    pinned = json.loads((PAGE / "package.json").read_text(encoding="utf-8"))["dependencies"][LITERT]
-    package = PAGE / "node_modules" / LITERT
+def packages(drivers: bool = False) -> Path:
+    """The folder `node_modules` with the packages as pinned; npm installs them where they are not there yet.
 
-    def found() -> str | None:
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
-        return None
-
-    if found() != pinned:
-        npm(["ci", "--omit=dev"])
-    if found() != pinned:
-        raise PageError(
-            f"Expected {LITERT} {pinned} in {package.parent.parent} after npm ci, found {found()}."
-        )
-    return package
-
-
-def npm(arguments: list[str]) -> None:
-    """Runs npm in the page's folder.
+    Args:
+        drivers: whether those that drive a browser are needed too.
 
     Raises:
         PageError: npm is missing, does not run, or failed.
     """
+    pins, modules = ("package.json", "package-lock.json"), PACKAGES / "node_modules"
+    current = all(
+        (PACKAGES / name).is_file() and filecmp.cmp(PAGE / name, PACKAGES / name, False) for name in pins
+    )
+    wanted = (
+        ".package-lock.json",
+        LITERT,
+        *(DRIVERS if drivers else ()),
+    )  # the first is what npm writes last
+    if not current or not all((modules / name).exists() for name in wanted):
+        PACKAGES.mkdir(parents=True, exist_ok=True)
+        for name in pins:
+            shutil.copy(PAGE / name, PACKAGES)
+        _npm("ci", *([] if drivers else ["--omit=dev"]))
+    return modules
+
+
+def _npm(*arguments: str) -> None:
     command = [shutil.which("npm") or "npm", *arguments, "--no-audit", "--no-fund", "--fetch-retries=1"]
     try:
-        done = subprocess.run(command, cwd=PAGE, capture_output=True, text=True, errors="replace")
+        done = subprocess.run(command, cwd=PACKAGES, capture_output=True, text=True, errors="replace")
     except OSError:
         raise PageError(
             "The page needs LiteRT.js, which npm installs, and npm was not found: install Node.js 20 or later "
@@ -136,7 +140,7 @@ def npm(arguments: list[str]) -> None:
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
         raise PageError(
-            f"The page needs LiteRT.js, and npm could not install it (npm {' '.join(arguments)} in {PAGE} ended "
+            f"The page needs LiteRT.js, and npm could not install it (npm {' '.join(arguments)} in {PACKAGES} ended "
             f"with status {done.returncode}: {lines[0]}). Check that `npm --version` answers and that a registry "
             "can be reached, then run this again."
         )

@@ -38,15 +38,13 @@ def tried(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    """The page's folder with the packages that its tests need."""
+    """What npm installs: LiteRT.js and what drives the browser."""
     tried("node")
     tried("npm")
-    if not all((website.PAGE / "node_modules" / name).is_dir() for name in ("puppeteer-core", "axe-core")):
-        try:
-            website.npm(["ci"])
-        except website.PageError as error:
-            pytest.skip(str(error))
-    return website.PAGE
+    try:
+        return website.packages(drivers=True)
+    except website.PageError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +150,7 @@ def write_images(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def in_browser(site, tmp_path_factory) -> tuple[dict[str, str], Path]:
+def in_browser(site, packages, tmp_path_factory) -> tuple[dict[str, str], Path]:
     """Outcome of each test in the browser, empty where it passed; and the folder with the images and answers."""
     chromium = tried("chromium")
     images = tmp_path_factory.mktemp("images")
@@ -163,7 +161,7 @@ def in_browser(site, tmp_path_factory) -> tuple[dict[str, str], Path]:
             **os.environ,
             "CHROMIUM": chromium,
             "IMAGES": str(images),
-            "PACKAGES": str(website.PAGE),
+            "PACKAGES": str(packages),
             "PYTHON": sys.executable,
             "PYTHONPATH": str(ROOT),
             "SITE": str(site),
@@ -276,9 +274,7 @@ def test_the_guide_publishes_the_page(site, tmp_path):
     ],
 )
 def test_without_npm_the_page_says_what_to_do(tmp_path, monkeypatch, stub, said):
-    monkeypatch.setattr(website, "PAGE", tmp_path / "page")
-    (tmp_path / "page").mkdir()
-    shutil.copy(ROOT / "containerize_deploy" / "page" / "package.json", tmp_path / "page")
+    monkeypatch.setattr(website, "PACKAGES", tmp_path / "packages")
     monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere" if stub is None else f"{tmp_path}:/bin")
     if stub:
         (tmp_path / "npm").write_text(f"#!/bin/sh\n{stub}\n")
