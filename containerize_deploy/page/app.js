@@ -26,7 +26,7 @@ function whenReady({ facts }) {
 }
 
 function whenFailed(error) {
-  say(error instanceof Problem ? error.message : `The network could not be started: ${error.message ?? error}.`);
+  say(error instanceof Problem ? error.message : `The model could not be started: ${error.message ?? error}.`);
   find("#state").classList.add("bad");
   const again = Object.assign(document.createElement("button"), { id: "again", textContent: "Try again" });
   again.addEventListener("click", () => location.reload());
@@ -47,7 +47,7 @@ async function makeOffline() {
   try {
     await navigator.serviceWorker.register("service-worker.js", { updateViaCache: "none" });
     await navigator.serviceWorker.ready;
-    if (find("#state").textContent === READY) say("Ready, also without a network from now on.");
+    if (find("#state").textContent === READY) say("Ready. From now on it works offline too.");
     document.documentElement.dataset.offline = "";
   } catch {
     // Storage is full or forbidden: the page works, but needs its server the next time.
@@ -153,7 +153,7 @@ function show(into, name, { label, probabilities, inScope, modelMs }, labels, to
   const title = inScope ? capital(label) : "None of these";
   into.replaceChildren(element("h3", title), element("p", name, "name"));
   if (!inScope) into.append(element("p", "It looks like none of the three, so the bars mean little.", "why"));
-  into.append(bars, element("p", `${totalMs.toFixed(0)} ms (network ${modelMs.toFixed(0)} ms)`, "time"));
+  into.append(bars, element("p", `${totalMs.toFixed(0)} ms (model ${modelMs.toFixed(0)} ms)`, "time"));
   into.dataset.label = inScope ? label : "none";
   const sure = percent(Math.max(...probabilities));
   return `${name}: ${inScope ? `${label}, ${sure}` : "none of these"}.`;
@@ -228,7 +228,7 @@ function closeCamera(reason = "The camera is off.") {
 
 /** Answers one frame after the other until the camera is closed. */
 async function watch(opened) {
-  const classifier = await ready.catch(() => closeCamera("The camera is off, since the network could not be started."));
+  const classifier = await ready.catch(() => closeCamera("The camera is off, since the model could not be started."));
   const into = find("#camera .answer");
   let [last, same, rate, before] = ["", 0, 0, performance.now()];
   while (classifier && stream === opened) {

@@ -19,7 +19,7 @@ export async function load() {
   }
   if (typeof WebAssembly !== "object") {
     throw new Problem(
-      "This browser has no WebAssembly, or it is switched off (as in a lockdown mode), and the network needs it.",
+      "This browser has no WebAssembly, or it is switched off (as in a lockdown mode), and the model needs it.",
     );
   }
   if (!canvasIsHonest()) {

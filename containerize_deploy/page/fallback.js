@@ -5,7 +5,7 @@
     document.getElementById("state").textContent = sentence;
   }
   if (!("noModule" in document.createElement("script"))) {
-    say("This browser is too old for the network. A version from 2022 or later of Chrome, Edge, Firefox or Safari will do.");
+    say("This browser is too old for this page. A version from 2022 or later of Chrome, Edge, Firefox or Safari will do.");
   }
   window.addEventListener(
     "error",

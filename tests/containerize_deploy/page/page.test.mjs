@@ -146,7 +146,7 @@ test("a camera that may not be used gets a sentence", async () => {
   assert.equal(await page.$eval("#open-camera", (button) => button.disabled), false);
 });
 
-test("what keeps the network from starting gets a sentence", async () => {
+test("what keeps the model from starting gets a sentence", async () => {
   const refuse = (part, response) => async (page) => {
     await page.setRequestInterception(true);
     page.on("request", (request) => (request.url().endsWith(part) ? request.respond(response) : request.continue()));
