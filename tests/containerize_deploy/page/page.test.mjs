@@ -2,8 +2,9 @@
 // each test; `node --test-reporter=spec page.test.mjs` shows it by hand.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -12,6 +13,14 @@ const { CHROMIUM, PYTHON, IMAGES, SITE, PACKAGES } = process.env;
 const packages = createRequire(`${PACKAGES}/`);
 const { default: puppeteer } = await import(pathToFileURL(packages.resolve("puppeteer-core")));
 const AXE = readFileSync(packages.resolve("axe-core/axe.min.js"), "utf8");
+
+const SERVE = `
+import sys
+from pathlib import Path
+from containerize_deploy.page.website import make_server
+server = make_server(Path(sys.argv[1]), int(sys.argv[2]))
+print("serving", flush=True)
+server.serve_forever()`;
 
 let browser, server, address;
 
@@ -210,7 +219,7 @@ test("it works by keyboard, and what it answers is announced", async () => {
   assert.equal(await focused(), "choose");
 });
 
-test("it works without its server from the second visit on", async () => {
+test("it works without its server from the second visit on, and takes a new version whole or not at all", async () => {
   const page = await visit({ wait: "[data-offline]" });
   server.kill();
   await once(server, "exit");
@@ -218,4 +227,34 @@ test("it works without its server from the second visit on", async () => {
   await page.waitForSelector("[data-ready]");
   await page.click("[data-example='forest.jpg']");
   assert.equal((await answers(page, 1))[0].shares.length, 3);
+
+  const newer = `${SITE}.newer`;
+  cpSync(SITE, newer, { recursive: true });
+  const digest = () => `sha256-${createHash("sha256").update(readFileSync(`${newer}/style.css`)).digest("base64")}`;
+  const [list, older] = [readFileSync(`${newer}/files.js`, "utf8"), digest()];
+  const update = () =>
+    page.evaluate(async () => {
+      const registration = await navigator.serviceWorker.getRegistration();
+      await registration.update().catch(() => {});
+      const worker = registration.installing;
+      const settled = () => /activated|redundant/.test(worker.state);
+      while (!settled()) await new Promise((resolve) => worker.addEventListener("statechange", resolve, { once: true }));
+      return worker.state;
+    });
+
+  appendFileSync(`${newer}/style.css`, "h1 { letter-spacing: 7px }");
+  writeFileSync(`${newer}/files.js`, list.replace(older, `sha256-${"A".repeat(43)}=`)); // of yet another version
+  server = spawn(PYTHON, ["-c", SERVE, newer, new URL(address).port]);
+  await once(server.stdout, "data");
+  assert.equal(await update(), "redundant");
+
+  server.kill();
+  await once(server, "exit");
+  writeFileSync(`${newer}/files.js`, list.replace(older, digest()));
+  server = spawn(PYTHON, ["-c", SERVE, newer, new URL(address).port]);
+  await once(server.stdout, "data");
+  assert.equal(await update(), "activated");
+  await page.reload();
+  await page.waitForSelector("[data-ready]");
+  assert.equal(await page.$eval("h1", (title) => getComputedStyle(title).letterSpacing), "7px");
 });
