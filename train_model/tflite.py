@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,7 +63,7 @@ def load_interpreter(model: bytes | Path, runtime: str = "litert", threads: int 
     else:
         raise ValueError(f"Expected the runtime 'litert' or 'tflite_runtime', found {runtime!r}.")
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-    with _quiet_stderr():  # each interpreter announces its XNNPACK delegate
+    with quiet_stderr():  # each interpreter announces its XNNPACK delegate
         interpreter = Interpreter(**source, num_threads=threads)
         try:
             interpreter.allocate_tensors()
@@ -96,6 +96,28 @@ def run(interpreter: Runtime, image: np.ndarray) -> dict[str, np.ndarray]:
     (argument,) = signature["inputs"]
     outputs = interpreter.get_signature_runner(name)(**{argument: image})
     return {output: value[0] for output, value in outputs.items()}
+
+
+def run_all(model: bytes | Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """LiteRT's answers for many images, on all cores.
+
+    Args:
+        model: the file's bytes or its path.
+        images: `[n, h, w, 3]`, levels 0 to 255.
+
+    Returns:
+        Name of each output to its values `[n, ...]`.
+    """
+    workers = os.cpu_count() or 1
+    interpreters = [load_interpreter(model) for _ in range(workers)]
+
+    def answer(worker: int) -> list[dict[str, np.ndarray]]:
+        return [run(interpreters[worker], image) for image in images[worker::workers]]
+
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(answer, range(workers)))
+    answers = [parts[row % workers][row // workers] for row in range(len(images))]
+    return {output: np.stack([one[output] for one in answers]) for output in answers[0]}
 
 
 class RuntimeProcess:
@@ -198,7 +220,7 @@ def convert(
         if kind == "int8" and corrected:
             stack.enter_context(corrected_model(model, representative))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        stack.enter_context(_quiet_stderr())
+        stack.enter_context(quiet_stderr())
         if signature:
             image = keras.InputSpec(shape=shape, dtype="float32", name="image")
             model.export(folder, format="tf_saved_model", verbose=False, input_signature=[image])
@@ -269,7 +291,7 @@ _stderr = threading.RLock()
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hides what the C++ side of TensorFlow and LiteRT writes to the terminal; Python errors still rise."""
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _stderr, open(os.devnull, "w") as sink:
