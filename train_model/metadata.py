@@ -64,7 +64,7 @@ def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
     files = {
         LABELS: "\n".join(facts["labels"]),
         "score_labels.txt": "in_scope",
-        "score_calibration.txt": f"1,4,{-4 * facts['score_threshold']!r}",
+        "score_calibration.txt": f"1,4,{-4 * facts['score_threshold'] + 0.0!r}",
         FACTS: json.dumps({key: value for key, value in facts.items() if key != "labels"}, indent=2) + "\n",
     }
     stream = io.BytesIO(_with_buffer(content, _flatbuffer(facts)))

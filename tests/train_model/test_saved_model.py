@@ -21,7 +21,7 @@ for saved in sys.argv[1:]:
     model = keras.models.load_model(saved, compile=False)
     interpreter = Interpreter(model_content=tf.lite.TFLiteConverter.from_keras_model(model).convert())
     lite = interpreter.get_signature_runner()(**{model.inputs[0].name: images[:1]})
-    for name, values in model(images, training=False).items():
+    for name, values in model.predict(images, verbose=0).items():
         answers |= {f"{saved} {name}": values, f"{saved} {name} lite": lite[name]}
 np.savez("answers.npz", **answers)
 assert not {"train_model", "data_prep_eda"} & set(sys.modules)
