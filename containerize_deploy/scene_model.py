@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ MEMORY_PER_CPU_MB = 1769  # Lambda hands out CPU time with memory; this much is 
 
 
 class ModelError(RuntimeError):
-    """The model's files are not what they should be."""
+    """The model's file is not what it should be."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Classification:
 
 
 class SceneModel:
-    """A TFLite model with the facts that its sidecar, the `.json` file beside it, tells of it.
+    """A TFLite model with the facts that its metadata tells of it.
 
     One interpreter is kept for all requests; a lock lets one request at a time use it.
     """
@@ -60,31 +62,29 @@ class SceneModel:
         """Loads the model and runs it once, so that the first photograph is as quick as the others.
 
         Args:
-            path: the `.tflite` file; its sidecar has the same name with `.json`.
+            path: the `.tflite` file.
             threads: of the interpreter; by default as many as this Lambda function has CPUs.
 
         Raises:
-            ModelError: a file is missing, or the two do not belong together.
+            ModelError: there is no such file, or it is not a model of this kind with its metadata.
         """
-        sidecar = _read_sidecar(path.with_suffix(".json"))
         try:
             content = path.read_bytes()
         except OSError:
             raise ModelError(
                 f"Expected the model {path.name}, found no such file. Export it first."
             ) from None
-        self.version: str = sidecar["version"]
-        self.labels: tuple[str, ...] = tuple(sidecar["labels"])
-        self.score_threshold: float = float(sidecar["score_threshold"])
+        facts = read_facts(content, path.name)
+        self.version: str = facts["version"]
+        self.labels: tuple[str, ...] = tuple(facts["labels"])
+        self.score_threshold: float = facts["score_threshold"]
         self.digest = hashlib.sha256(content).hexdigest()
-        if self.digest != sidecar["sha256"]:
-            raise ModelError(
-                f"Expected {path.name} to have the SHA-256 {sidecar['sha256'][:12]}… that its sidecar names, "
-                f"found {self.digest[:12]}…: the two are of different exports. Export the model again."
-            )
         with _quiet_stderr():
-            self._interpreter = Interpreter(model_content=content, num_threads=threads or cpus())
-            self._interpreter.allocate_tensors()
+            try:
+                self._interpreter = Interpreter(model_content=content, num_threads=threads or cpus())
+                self._interpreter.allocate_tensors()
+            except (RuntimeError, ValueError) as error:
+                raise ModelError(f"Expected a TFLite model in {path.name}, found: {error}") from None
         self._lock = threading.Lock()
         self._find_tensors(path.name)
         self.classify(np.zeros((self.size, self.size, 3), np.uint8))
@@ -152,14 +152,26 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(saved)
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
+def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
+    """What a model's metadata tells of it, from the zip archive that follows the model in its file.
+
+    Args:
+        content: of the `.tflite` file, as `train_model.metadata.add_metadata` wrote it.
+        name: of the file, for messages.
+
+    Returns:
+        `version`, `labels`, `score_threshold` and whatever else was written.
+
+    Raises:
+        ModelError: there is no such archive, or something is missing in it.
+    """
     try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise ModelError(f"Expected the sidecar {path.name} beside the model, found no such file.") from None
-    except ValueError:
-        raise ModelError(f"Expected JSON in {path.name}; export the model again.") from None
-    missing = {"version", "labels", "sha256", "score_threshold"} - set(sidecar)
-    if missing:
-        raise ModelError(f"Expected {', '.join(sorted(missing))} in {path.name} too; export the model again.")
-    return sidecar
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            facts = json.loads(archive.read("scene.json"))
+            facts["labels"] = archive.read("labels.txt").decode().splitlines()
+        return facts | {"version": str(facts["version"]), "score_threshold": float(facts["score_threshold"])}
+    except Exception as error:  # zipfile and json raise many kinds on damaged bytes
+        raise ModelError(
+            f"Expected labels.txt and, in scene.json, version and score_threshold in the metadata of {name}, "
+            f"found: {error}. Export the model again, or write them with train_model.metadata."
+        ) from None

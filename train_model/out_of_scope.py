@@ -23,7 +23,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import pandas as pd
-from keras import ops
 from PIL import Image, ImageDraw, ImageFilter
 from sklearn.metrics import roc_auc_score
 
@@ -71,19 +70,29 @@ class Scope:
         return lead + centre + ((unit @ self.directions) ** 2).sum(axis=1)
 
     def layers(self, pooled: keras.KerasTensor) -> keras.KerasTensor:
-        """Adds the score to a model: pooled features `[n, features]` to an output `score [n, 1]`."""
-        scenes = self.lead_bias.shape[0]
-        unit = keras.layers.UnitNormalization(name="unit")(pooled)
+        """Adds the score to a model: pooled features `[n, features]` to an output `score [n, 1]`.
+
+        Layers that Keras has itself, so that `.h5` files load without this project (operations of `keras.ops` become
+        layers that they don't know).
+        """
+        scenes, directions = self.lead_bias.shape[0], self.directions.shape[1]
+
+        def largest(layer: keras.Layer, values: keras.KerasTensor) -> keras.KerasTensor:
+            column = keras.layers.Reshape((scenes, 1), name=f"{layer.name}_column")(layer(values))
+            return keras.layers.GlobalMaxPooling1D(name=f"{layer.name}_largest")(column)
+
         lead = keras.layers.Dense(scenes, name="lead")
         centre = keras.layers.Dense(scenes, name="centre")
-        directions = keras.layers.Dense(self.directions.shape[1], use_bias=False, name="directions")
-        ahead = ops.max(lead(pooled), axis=1, keepdims=True)
-        near = ops.max(centre(unit), axis=1, keepdims=True)
-        spread = ops.sum(ops.square(directions(unit)), axis=1, keepdims=True)
+        spread = keras.layers.Dense(directions, use_bias=False, name="directions")
+        total = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="sum")
+        unit = keras.layers.UnitNormalization(name="unit")(pooled)
+        along = spread(unit)
+        squares = keras.layers.Multiply(name="squares")([along, along])
+        terms = [largest(lead, pooled), largest(centre, unit), total(squares)]
         lead.set_weights([self.lead_kernel, self.lead_bias])
         centre.set_weights([self.centre_kernel, self.centre_bias])
-        directions.set_weights([self.directions])
-        return keras.layers.Identity(name="score")(ahead + near + spread)
+        spread.set_weights([self.directions])
+        return keras.layers.Add(name="score")(terms)
 
 
 def fit_scope(

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import write_json
 from data_prep_eda.preprocessing import SCENES, load_image
 from train_model import tflite
+from train_model.metadata import FACTS
 
 if TYPE_CHECKING:  # the runner needs this file, but not Keras
     import keras
@@ -142,7 +144,7 @@ def save_model(model: keras.Model, folder: Path) -> list[Path]:
     """Saves a model as `.keras` and, as the original project did, as `.h5`.
 
     Args:
-        model: what to save.
+        model: of layers that Keras has itself; `.h5` files of others load in this project only.
         folder: created if needed. A save that fails leaves the files of the save before.
 
     Returns:
@@ -174,5 +176,7 @@ def trained_model(folder: Path) -> Path:
 def run_details(folder: Path) -> dict[str, Any]:
     """What belongs to `trained_model` and isn't in the file: `temperature`, `score_threshold` and more."""
     mine = folder / "models" / DETAILS
-    committed = REPOSITORY / "containerize_deploy" / DETAILS
-    return json.loads((mine if mine.is_file() else committed).read_text())
+    if mine.is_file():
+        return json.loads(mine.read_text())
+    with zipfile.ZipFile((REPOSITORY / "containerize_deploy" / DETAILS).with_suffix(".tflite")) as archive:
+        return json.loads(archive.read(FACTS))

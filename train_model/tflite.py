@@ -47,7 +47,7 @@ def load_interpreter(model: bytes | Path, runtime: str = "litert", threads: int 
 
     Args:
         model: the file's bytes or its path.
-        runtime: `litert` (what the service uses) or `tflite_runtime` (what the original study used).
+        runtime: `litert` (what the service uses) or `tflite_runtime` (what the original project used).
         threads: CPU threads of one inference.
 
     Returns:
@@ -72,21 +72,21 @@ def load_interpreter(model: bytes | Path, runtime: str = "litert", threads: int 
     return interpreter
 
 
-def run(interpreter: Runtime, photograph: np.ndarray) -> dict[str, np.ndarray]:
+def run(interpreter: Runtime, image: np.ndarray) -> dict[str, np.ndarray]:
     """One inference.
 
     Args:
         interpreter: from `load_interpreter`.
-        photograph: `[h, w, 3]`, levels 0 to 255.
+        image: `[h, w, 3]`, levels 0 to 255.
 
     Returns:
         Name of each output to its value, without the batch axis.
     """
     (entry,) = interpreter.get_input_details()
-    photograph = photograph[None].astype(entry["dtype"], copy=False)
+    image = image[None].astype(entry["dtype"], copy=False)
     signatures = interpreter.get_signature_list()
     if not signatures:
-        interpreter.set_tensor(entry["index"], photograph)
+        interpreter.set_tensor(entry["index"], image)
         interpreter.invoke()
         return {
             details["name"]: interpreter.get_tensor(details["index"])[0]
@@ -94,7 +94,7 @@ def run(interpreter: Runtime, photograph: np.ndarray) -> dict[str, np.ndarray]:
         }
     ((name, signature),) = signatures.items()
     (argument,) = signature["inputs"]
-    outputs = interpreter.get_signature_runner(name)(**{argument: photograph})
+    outputs = interpreter.get_signature_runner(name)(**{argument: image})
     return {output: value[0] for output, value in outputs.items()}
 
 
@@ -128,13 +128,13 @@ class RuntimeProcess:
         """Loads a model under a name; raises `ValueError` where the runtime cannot execute it."""
         self._pool.submit(_load, name, model, self.runtime, threads).result()
 
-    def run(self, name: str, photographs: np.ndarray) -> dict[str, np.ndarray]:
-        """Output name to values `[n, ...]` for `[n, h, w, 3]` photographs."""
-        return self._pool.submit(_run_all, name, photographs).result()
+    def run(self, name: str, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Output name to values `[n, ...]` for `[n, h, w, 3]` images."""
+        return self._pool.submit(_run_all, name, images).result()
 
-    def milliseconds(self, name: str, photograph: np.ndarray) -> float:
+    def milliseconds(self, name: str, image: np.ndarray) -> float:
         """Time of one inference, measured in the process."""
-        return self._pool.submit(_milliseconds, name, photograph).result()
+        return self._pool.submit(_milliseconds, name, image).result()
 
 
 _loaded: dict[str, Runtime] = {}  # in the process of a RuntimeProcess
@@ -144,14 +144,14 @@ def _load(name: str, model: bytes | Path, runtime: str, threads: int) -> None:
     _loaded[name] = load_interpreter(model, runtime, threads)
 
 
-def _run_all(name: str, photographs: np.ndarray) -> dict[str, np.ndarray]:
-    answers = [run(_loaded[name], photograph) for photograph in photographs]
+def _run_all(name: str, images: np.ndarray) -> dict[str, np.ndarray]:
+    answers = [run(_loaded[name], image) for image in images]
     return {output: np.stack([answer[output] for answer in answers]) for output in answers[0]}
 
 
-def _milliseconds(name: str, photograph: np.ndarray) -> float:
+def _milliseconds(name: str, image: np.ndarray) -> float:
     started = time.perf_counter()
-    run(_loaded[name], photograph)
+    run(_loaded[name], image)
     return 1000 * (time.perf_counter() - started)
 
 
@@ -168,14 +168,15 @@ def convert(
     Args:
         model: takes `[n, h, w, 3]` pixels of levels 0 to 255. Needs the TensorFlow backend.
         kind: `float32`; `float16` (weights in half precision); `dynamic_range` (weights in 8 bits, arithmetic
-            in float32 where it must be); `int8` (weights and activations in 8 bits, `uint8` input, `float32`
-            output).
-        representative: `uint8 [n, h, w, 3]` photographs that fix the ranges of the activations and the rounding
+            in float32 where it must be); `int8` (weights and activations in 8 bits up to the last feature maps,
+            everything after them in float32; `uint8` input, `float32` outputs).
+        representative: `uint8 [n, h, w, 3]` images that fix the ranges of the activations and the rounding
             of the weights; for `int8`.
         rounding: whether `train_model.quantization` rounds the weights of `int8`, or else the converter each of them to
             the nearest step.
-        signature: whether the file names its input and outputs. It must where others read it; a file for
-            `run` alone does without, is converted in a quarter of the time, and computes the same.
+        signature: whether the file names its input `image` and its outputs as the model does, which are then in
+            alphabetical order. It must where others read it; a file for `run` alone does without, is converted
+            in a quarter of the time, and computes the same.
 
     Returns:
         The file's bytes.
@@ -200,14 +201,15 @@ def convert(
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(_quiet_stderr())
         if signature:
-            photograph = keras.InputSpec(shape=shape, dtype="float32", name="photograph")
-            model.export(folder, format="tf_saved_model", verbose=False, input_signature=[photograph])
+            image = keras.InputSpec(shape=shape, dtype="float32", name="image")
+            model.export(folder, format="tf_saved_model", verbose=False, input_signature=[image])
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         else:
-            photograph = tf.TensorSpec(shape, tf.float32, name="photograph")
-            graph = tf.function(lambda photograph: model(photograph, training=False))
-            concrete = graph.get_concrete_function(photograph)
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+            image = tf.TensorSpec(shape, tf.float32, name="image")
+            graph = tf.function(lambda image: model(image, training=False))
+            converter = tf.lite.TFLiteConverter.from_concrete_functions(
+                [graph.get_concrete_function(image)], model
+            )
             # Else it writes and reads a SavedModel after all.
             converter.experimental_lower_to_saved_model = False
         if kind != "float32":
@@ -219,8 +221,45 @@ def convert(
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if kind == "int8":
             converter.representative_dataset = lambda: ([p[None].astype("float32")] for p in representative)
-            converter.inference_input_type = tf.uint8
-        return converter.convert()
+            converter._experimental_calibrate_only = True
+        content = converter.convert()
+        if kind == "int8":
+            content = _quantize(content)
+    return _sort_outputs(content) if signature else content
+
+
+def _quantize(calibrated: bytes) -> bytes:
+    """Quantises the operations on feature maps `[1, h, w, channels]`, up to the pooling, and no others.
+
+    In 8 bits, logits and scores end where the representative images' did: whatever lies beyond gets one value.
+    The layers after the pooling are a hundredth of the arithmetic. `tf.lite.experimental.QuantizationDebugger` does
+    the same, but can't give the file a `uint8` input.
+    """
+    import tensorflow as tf
+    from ai_edge_litert import schema_py_generated as schema
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    (graph,) = schema.ModelT.InitFromPackedBuf(calibrated).subgraphs
+    head = [
+        graph.tensors[operation.outputs[0]].name.decode()
+        for operation in graph.operators
+        if all(np.size(graph.tensors[tensor].shape) != 4 for tensor in operation.inputs)
+    ]
+    return mlir_quantize(
+        calibrated, input_data_type=tf.uint8, output_data_type=tf.float32, denylisted_nodes=head
+    )
+
+
+def _sort_outputs(content: bytes) -> bytes:
+    """Puts a file's outputs in the order of its signature, as clients that know no signature take the first."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = bytearray(content)
+    model = schema.Model.GetRootAs(content)
+    signature = model.SignatureDefs(0)
+    outputs = [signature.Outputs(number).TensorIndex() for number in range(signature.OutputsLength())]
+    model.Subgraphs(0).OutputsAsNumpy()[:] = outputs  # a view of the file's bytes
+    return bytes(content)
 
 
 # Standard error belongs to the whole process: a second thread that hid it meanwhile would save the hidden one and

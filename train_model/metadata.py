@@ -1,0 +1,171 @@
+"""TFLite metadata: what a client has to know about a model, inside the model's own file.
+
+MediaPipe, Android Studio and other clients read labels, normalisation and versions from a flatbuffer in the model
+(buffer `TFLITE_METADATA`) and from files in a zip archive that follows the model's bytes
+(https://ai.google.dev/edge/litert/conversion/tensorflow/metadata). Any zip reader opens the `.tflite` file as it is;
+the files are stored uncompressed:
+
+| file | content |
+|---|---|
+| `labels.txt` | the scenes, one per line, in the order of the output `probabilities` |
+| `scene.json` | the other facts: `version`, `score_threshold` and whatever else the caller gives |
+| `score_labels.txt` | the name of the output `score` |
+| `score_calibration.txt` | `1,4,-4·threshold`: MediaPipe shows 1 / (1 + exp(-4 (score - threshold))), 0.5 at the threshold |
+
+Runtimes that know nothing of metadata (LiteRT, tflite-micro) ignore both. The official writer is part of `mediapipe`,
+whose Python package lacks a module that it imports (1.2.3); the tests compare the flatbuffer with its schema's bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+FACTS = "scene.json"
+LABELS = "labels.txt"
+NAME = b"TFLITE_METADATA"
+ALIGNMENT = 16  # bytes, of every buffer in a TFLite file (`force_align` in its schema)
+
+# Positions and values of metadata_schema.fbs, version 1.0.0
+FEATURE, IMAGE = 1, 2  # ContentProperties
+RGB = 1  # ColorSpaceType
+NORMALIZATION, SCORE_CALIBRATION = 1, 2  # ProcessUnitOptions
+DESCRIPTIONS, AXIS_LABELS, AXIS_SCORE_CALIBRATION = 1, 2, 4  # AssociatedFileType
+
+
+def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
+    """Writes metadata into a model; the model itself stays the same.
+
+    Args:
+        content: a TFLite file with an RGB image, levels 0 to 255, as its input and the outputs `probabilities` and
+            `score`, in this order. Metadata that it has already is replaced.
+        facts: `version`, `labels` (in the order of the probabilities) and `score_threshold` (from which on an image
+            is in scope); `name`, `description`, `author` and `licence` where they are known; anything else that
+            JSON can hold.
+
+    Returns:
+        The file's bytes, the same for the same arguments.
+
+    Raises:
+        ValueError: `version`, `labels` or `score_threshold` is missing.
+    """
+    missing = {"version", "labels", "score_threshold"} - set(facts)
+    if missing:
+        raise ValueError(f"Expected the facts {', '.join(sorted(missing))} too, found {', '.join(facts)}.")
+    files = {
+        LABELS: "\n".join(facts["labels"]),
+        "score_labels.txt": "in_scope",
+        "score_calibration.txt": f"1,4,{-4 * facts['score_threshold']!r}",
+        FACTS: json.dumps({key: value for key, value in facts.items() if key != "labels"}, indent=2) + "\n",
+    }
+    stream = io.BytesIO(_with_buffer(content, _flatbuffer(facts)))
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        for name, text in files.items():
+            entry = zipfile.ZipInfo(name)  # dated 1980: the same facts give the same bytes
+            entry.create_system = 3  # on Windows too
+            archive.writestr(entry, text)
+    return stream.getvalue()
+
+
+def _flatbuffer(facts: dict[str, Any]) -> bytes:
+    """The `ModelMetadata` table; tuples are tables, in the order of the schema's fields."""
+    image = (
+        "image",
+        "The image, RGB, resized to the input's edge lengths.",
+        None,
+        (IMAGE, (RGB,)),
+        [(NORMALIZATION, ([0.0], [1.0]))],
+        ([255.0], [0.0]),
+    )
+    labels = (LABELS, "The scenes, in the order of the probabilities.", AXIS_LABELS)
+    probabilities = (
+        "probabilities",
+        "Calibrated probability of each scene.",
+        None,
+        (FEATURE, ()),
+        None,
+        ([1.0], [0.0]),
+        [labels],
+    )
+    score = (
+        "score",
+        "How much the image looks like any of the scenes at all: in scope from 0.5 on.",
+        None,
+        (FEATURE, ()),
+        [(SCORE_CALIBRATION, (0, 0.0))],
+        None,
+        [
+            ("score_labels.txt", "Name of the score.", AXIS_LABELS),
+            ("score_calibration.txt", "Puts 0.5 at the threshold.", AXIS_SCORE_CALIBRATION),
+        ],
+    )
+    model = (
+        facts.get("name"),
+        facts.get("description"),
+        facts["version"],
+        [(None, None, [image], [probabilities, score])],
+        facts.get("author"),
+        facts.get("licence"),
+        [(FACTS, "Version, threshold and other facts.", DESCRIPTIONS)],
+        "1.0.0",  # oldest version of the schema that has all of the above
+    )
+    builder = flatbuffers.Builder()
+    builder.Finish(_pack(builder, model), b"M001")
+    return bytes(builder.Output())
+
+
+def _pack(builder: flatbuffers.Builder, value: str | list | tuple) -> int:
+    """Writes a string, a vector of floats or tables, or a table with its children; returns where it is."""
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    packed = [item if isinstance(item, int | float | None) else _pack(builder, item) for item in value]
+    if isinstance(value, list):
+        prepend = builder.PrependFloat32 if isinstance(value[0], float) else builder.PrependUOffsetTRelative
+        builder.StartVector(4, len(packed), 4)
+        for item in reversed(packed):
+            prepend(item)
+        return builder.EndVector()
+    builder.StartObject(len(value))
+    for slot, (item, written) in enumerate(zip(value, packed, strict=True)):
+        if isinstance(item, int):  # an enumeration
+            builder.PrependInt8Slot(slot, written, 0)
+        elif isinstance(item, float):
+            builder.PrependFloat32Slot(slot, written, 0.0)
+        elif item is not None:
+            builder.PrependUOffsetTRelativeSlot(slot, written, 0)
+    return builder.EndObject()
+
+
+def _with_buffer(content: bytes, data: bytes) -> bytes:
+    """The model with a buffer of metadata, without whatever followed it."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    entries = {entry.name: entry for entry in model.metadata or []}
+    if NAME not in entries:
+        model.buffers.append(schema.BufferT())
+        entries[NAME] = schema.MetadataT(NAME, len(model.buffers) - 1)
+    model.metadata = list(entries.values())
+    model.buffers[entries[NAME].buffer].data = np.frombuffer(data, np.uint8)
+    for buffer in model.buffers:
+        buffer.Pack = lambda builder, data=buffer.data: _pack_aligned(builder, data)
+    builder = flatbuffers.Builder(len(content) + 4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _pack_aligned(builder: flatbuffers.Builder, data: np.ndarray | None) -> int:
+    """What the generated code does, but aligned: small processors read weights where they lie in the file."""
+    if data is not None:
+        builder.StartVector(1, len(data), ALIGNMENT)
+        builder.head -= len(data)
+        builder.Bytes[builder.head : builder.head + len(data)] = data.tobytes()
+        data = builder.EndVector()
+    schema.BufferStart(builder)
+    if data is not None:
+        schema.BufferAddData(builder, data)
+    return schema.BufferEnd(builder)
