@@ -211,7 +211,6 @@ _JPEG_SCAN_END = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 
 def _decode_png(content: bytes, size: int) -> tuple[Image.Image, int]:
     # Only what makes up the pixels reaches the decoder: no animation, and no text to be inflated.
-    _check_size(int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"))
     kept, exif, position = [content[:8]], b"", 8
     for _ in range(MAX_SEGMENTS):
         end = position + 12 + int.from_bytes(content[position : position + 4], "big")
@@ -221,6 +220,8 @@ def _decode_png(content: bytes, size: int) -> tuple[Image.Image, int]:
         if zlib.crc32(memoryview(chunk)[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             raise _damaged("a PNG chunk does not have its checksum")
         position = end
+        if kind == b"IHDR":
+            _check_size(int.from_bytes(chunk[8:12], "big"), int.from_bytes(chunk[12:16], "big"))
         if kind == b"eXIf":
             exif = chunk[8:-4]
         elif kind == b"tRNS" or not kind[0] & 0x20:  # an upper case letter marks a chunk as indispensable

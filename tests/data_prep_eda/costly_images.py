@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
-from data_prep_eda.preprocessing import MAX_PIXELS, MAX_SCANS
+from data_prep_eda.preprocessing import MAX_PIXELS
 
 EDGE = 8000  # squared, the most pixels that are taken
 assert EDGE**2 == MAX_PIXELS
@@ -59,7 +59,9 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, depth: int, colour: int, *, interlaced: bool = False, extra: bytes = b"") -> bytes:
+def png(
+    width: int, height: int, depth: int, colour: int, *, interlaced: bool = False, extra: bytes = b""
+) -> bytes:
     """A black PNG of any kind; `colour` is 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
