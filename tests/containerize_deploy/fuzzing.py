@@ -12,9 +12,13 @@ from __future__ import annotations
 import argparse
 import base64
 import functools
+import http.server
 import io
 import json
 import random
+import subprocess
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -31,6 +35,7 @@ from containerize_deploy import lambda_function
 from containerize_deploy.local_runtime import running
 from containerize_deploy.settings import Policy, SettingsError, cors_origin
 from data_prep_eda.preprocessing import ImageError, load_image
+from tests.data_prep_eda.costly_images import encoded, noise
 
 SCHEMA = json.loads(Path(lambda_function.__file__).with_name("answer.schema.json").read_text())
 
@@ -195,7 +200,14 @@ def _text() -> st.SearchStrategy[str]:
 
 
 def _json() -> st.SearchStrategy[Any]:
-    scalars = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | _text()
+    scalars = (
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.just(10**400)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | _text()
+    )
     return st.recursive(
         scalars,
         lambda inside: (
@@ -257,6 +269,40 @@ def outcome_of_answer(answer: dict[str, Any]) -> str:
     return code
 
 
+BATCH = """
+import sys
+from containerize_deploy import fetching
+fetching.PORTS, fetching.is_public = {"http": int(sys.argv[1]), "https": 443}, lambda address: True
+from containerize_deploy.lambda_function import MAX_IMAGES, lambda_handler
+answer = lambda_handler({"urls": [f"http://127.0.0.1:{sys.argv[1]}/"] * MAX_IMAGES}, None)
+assert all("label" in one for one in answer["answers"]), answer
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) // 1024 for line in status if line.startswith("VmHWM")))
+"""
+
+
+def peak_of_a_batch() -> tuple[int, int]:
+    """Peak memory in MB of a function that fetches as many of the largest files as one request may name; their bytes."""
+    content = encoded(noise(4000, 3000), "JPEG", quality=84, subsampling=0)
+
+    class Host(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = [sys.executable, "-c", BATCH, str(server.server_port)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        server.shutdown()
+    return int(done.stdout.splitlines()[-1]), len(content)
+
+
 # All of it
 
 
@@ -314,7 +360,8 @@ def main() -> None:
         status = Path(f"/proc/{process.pid}/status")
         peak = "".join(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     report("events, under the Lambda runtime", outcomes, slowest)
-    print(f"\nPeak memory of the function: {peak.split(maxsplit=1)[1]}")
+    print(f"\nPeak memory of the function: {int(peak.split()[1]) // 1024} MB")
+    print("Peak memory with 16 images of {1:,} bytes each to fetch: {0} MB".format(*peak_of_a_batch()))
 
 
 if __name__ == "__main__":
