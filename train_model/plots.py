@@ -110,3 +110,26 @@ def plot_curves(
         axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel="validation accuracy")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(loc="lower right")
+
+
+def plot_protocols(protocols: pd.DataFrame, truth: str) -> plt.Figure:
+    """Recipes by each protocol against the one that counts; sound protocols would make the points rise.
+
+    Args:
+        protocols: one row per recipe: `recipe`, and one column of accuracies per protocol.
+        truth: the column that counts.
+
+    Returns:
+        The figure, with one panel per other protocol.
+    """
+    others = [column for column in protocols.columns if column not in ("recipe", truth)]
+    figure, axes = plt.subplots(1, len(others), figsize=(4.6 * len(others) + 1.5, 3.8), sharey=True)
+    colours = sns.color_palette("colorblind", len(protocols))
+    for axis, column in zip(axes, others, strict=True):
+        for colour, (_, row) in zip(colours, protocols.iterrows(), strict=True):
+            axis.scatter(row[column], row[truth], s=60, color=colour, label=row["recipe"], zorder=2)
+        axis.set(xlabel=f"accuracy: {column}")
+    axes[0].set_ylabel(f"accuracy: {truth}")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8, title="recipe")
+    return figure

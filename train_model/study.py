@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,9 @@ from scipy.stats import t as student_t
 from tqdm import tqdm
 
 from data_prep_eda.dataset import REPOSITORY
-from data_prep_eda.files import write_json
+from data_prep_eda.files import replacing, write_json
 from data_prep_eda.preprocessing import SCENES, load_image
 from train_model import tflite
-from train_model.metadata import FACTS
 
 if TYPE_CHECKING:  # the runner needs this file, but not Keras
     import keras
@@ -29,7 +27,7 @@ if TYPE_CHECKING:  # the runner needs this file, but not Keras
 ORIGINAL_RESULTS = Path(__file__).parent / "original_results.csv"
 METRICS = "metrics.json"
 MODEL = "scene_mobilenet"
-DETAILS = "scene-classifier-model.json"  # beside the model: version, labels, threshold, digest
+MODEL_FILE = "scene-classifier-model.tflite"  # what is served
 
 
 def original_results(backbone: str, augmentation: str, run: str = "sweep") -> pd.DataFrame:
@@ -150,20 +148,18 @@ def save_model(model: keras.Model, folder: Path) -> list[Path]:
     Returns:
         The two files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    saved = []
-    for suffix in (".keras", ".h5"):
-        part = folder / f".part{suffix}"  # Keras chooses the format by the suffix
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Keras calls .h5 legacy each time; readers of the study expect it
+    saved = [
+        folder / f"{MODEL}{suffix}" for suffix in (".keras", ".h5")
+    ]  # Keras chooses the format by the suffix
+    for path in saved:
+        with replacing(path) as part, warnings.catch_warnings():
+            # Keras calls .h5 legacy each time; readers of the original project expect it.
+            warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
             try:
                 model.save(part)
             finally:
                 logging.disable(logging.NOTSET)
-        saved.append(part.replace(folder / f"{MODEL}{suffix}"))
     return saved
 
 
@@ -171,12 +167,3 @@ def trained_model(folder: Path) -> Path:
     """The model that a run trained, or else the committed one, so that notebooks 07 and 08 also open alone."""
     mine = folder / "models" / f"{MODEL}.keras"
     return mine if mine.is_file() else Path(__file__).parent / f"{MODEL}.keras"
-
-
-def run_details(folder: Path) -> dict[str, Any]:
-    """What belongs to `trained_model` and isn't in the file: `temperature`, `score_threshold` and more."""
-    mine = folder / "models" / DETAILS
-    if mine.is_file():
-        return json.loads(mine.read_text())
-    with zipfile.ZipFile((REPOSITORY / "containerize_deploy" / DETAILS).with_suffix(".tflite")) as archive:
-        return json.loads(archive.read(FACTS))

@@ -21,7 +21,7 @@ from containerize_deploy import fetching, lambda_function
 from containerize_deploy.answers import STATUS, ServiceError
 from containerize_deploy.lambda_function import FETCHES_AT_ONCE, MAX_IMAGES, MODEL, lambda_handler
 from containerize_deploy.local_runtime import FunctionError, running
-from containerize_deploy.scene_model import MODEL_FILE, ModelError, SceneModel, cpus
+from containerize_deploy.scene_model import MODEL_FILE
 from containerize_deploy.settings import Policy
 from data_prep_eda.preprocessing import MAX_BYTES, MAX_PIXELS, SCENES, load_image
 from tests.containerize_deploy.fuzzing import events, mutated_images
@@ -499,60 +499,6 @@ def test_big_jpegs_are_decoded_small_and_get_the_same_answer(sample_images, qual
         assert answer["label"] == expected.label
         for scene in SCENES:
             assert answer["probabilities"][scene] == pytest.approx(expected.probabilities[scene], abs=0.05)
-
-
-# The model's files
-
-
-def copy_of_the_model(folder: Path, **changes) -> Path:
-    model = folder / MODEL_FILE.name
-    model.write_bytes(MODEL_FILE.read_bytes())
-    sidecar = {**json.loads(MODEL_FILE.with_suffix(".json").read_text()), **changes}
-    model.with_suffix(".json").write_text(
-        json.dumps({key: value for key, value in sidecar.items() if value is not None})
-    )
-    return model
-
-
-def test_the_threshold_decides_what_is_in_scope(tmp_path):
-    pixels = load_image(image_file(), MODEL.size)
-    score = MODEL.classify(pixels).score
-    assert SceneModel(copy_of_the_model(tmp_path, score_threshold=score)).classify(pixels).in_scope
-    assert not SceneModel(copy_of_the_model(tmp_path, score_threshold=score + 0.1)).classify(pixels).in_scope
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"sha256": "0" * 64}, "different exports"),
-        ({"score_threshold": None}, "score_threshold"),
-        ({"labels": ["coast", "forest"]}, "probabilities"),
-    ],
-)
-def test_files_that_do_not_belong_together_are_refused(tmp_path, changes, message):
-    with pytest.raises(ModelError, match=message):
-        SceneModel(copy_of_the_model(tmp_path, **changes))
-
-
-def test_missing_files_are_named(tmp_path):
-    model = copy_of_the_model(tmp_path)
-    model.unlink()
-    with pytest.raises(ModelError, match=r"scene-classifier-model\.tflite"):
-        SceneModel(model)
-    model.with_suffix(".json").unlink()
-    with pytest.raises(ModelError, match=r"scene-classifier-model\.json"):
-        SceneModel(model)
-
-
-@pytest.mark.parametrize(
-    ("memory", "expected"), [(None, 1), ("128", 1), ("1769", 1), ("3008", 1), ("3538", 2), ("10240", 5)]
-)
-def test_threads_follow_the_memory_that_buys_them(monkeypatch, memory, expected):
-    if memory is None:
-        monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", raising=False)
-    else:
-        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)
-    assert cpus() == expected
 
 
 def test_every_error_has_a_status():

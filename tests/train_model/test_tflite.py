@@ -9,6 +9,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from train_model import tflite
 
@@ -52,6 +53,38 @@ def test_a_file_without_signature_computes_the_same(model, images):
     ]
     (with_signature,), (without,) = (answer.values() for answer in answers)
     np.testing.assert_array_equal(with_signature, without)
+
+
+def test_nothing_ends_where_the_representative_images_do():
+    """Noise, fitted to, gives nearly one answer; flat images, asked about, lie far to both sides of it."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    x = keras.layers.Conv2D(16, 3, strides=2)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    logits = keras.layers.Dense(3)(x)
+    outputs = {
+        "score": keras.layers.Dense(1, name="score")(logits),
+        "probabilities": keras.layers.Softmax(name="probabilities")(logits),
+    }
+    model = keras.Model(pixels, outputs)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    interpreter = tflite.load_interpreter(tflite.convert(model, "int8", noise))
+    flat = np.stack([np.full((32, 32, 3), level, np.uint8) for level in range(0, 256, 15)])
+    answers = [tflite.run(interpreter, image) for image in flat]
+    exact = model.predict(flat, verbose=0)["score"]
+    assert np.abs([answer["score"] for answer in answers] - exact).max() < 0.03 * np.ptp(exact)
+    assert np.abs([answer["probabilities"].sum() - 1 for answer in answers]).max() < 1e-6
+    # Clients that know no signature take the first output for the probabilities.
+    assert [details["shape"].tolist() for details in interpreter.get_output_details()] == [[1, 3], [1, 1]]
+    assert list(interpreter.get_signature_list()["serving_default"]["inputs"]) == ["image"]
+
+
+def test_only_feature_maps_are_in_8_bits(model, images):
+    (graph,) = schema.ModelT.InitFromPackedBuf(tflite.convert(model, "int8", images)).subgraphs
+    results = [graph.tensors[operation.outputs[0]] for operation in graph.operators]
+    in_8_bits = {tuple(result.shape) for result in results if result.type == schema.TensorType.INT8}
+    assert in_8_bits == {(1, 32, 32, 3), (1, 15, 15, 8), (1, 13, 13, 8)}  # the image once it is rescaled
 
 
 def test_the_8_bit_file_takes_bytes_and_gives_floats(model, images):

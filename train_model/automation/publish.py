@@ -41,7 +41,6 @@ MODELS = {
     "models/scene-classifier-model.tflite": REPOSITORY
     / "containerize_deploy"
     / "scene-classifier-model.tflite",
-    "models/scene-classifier-model.json": REPOSITORY / "containerize_deploy" / "scene-classifier-model.json",
 }
 
 

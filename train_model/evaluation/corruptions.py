@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter
 
-from train_model.augmentation import jpeg
+from train_model.augmentation import Augmentation, jpeg
 
 Change = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
@@ -144,6 +144,23 @@ CORRUPTIONS = {
         Corruption("squeeze", "times too wide or tall", (1.15, 1.33, 1.5, 1.78, 2.2), _squeeze),
     )
 }
+
+
+def _random_corruptions(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for number in rng.choice(len(CORRUPTIONS), 2, replace=False):
+        corruption = list(CORRUPTIONS.values())[number]
+        image = corruption.change(image, corruption.strengths[rng.integers(4)], rng)
+    return image
+
+
+# Augmentation that simulates a domain shift: what other cameras, resolutions and framings do to an image.
+RANDOM_CORRUPTIONS = Augmentation(
+    "random_corruptions",
+    "a left-right flip and two corruptions of random kind and strength",
+    _random_corruptions,
+)
 
 
 def robustness_table(

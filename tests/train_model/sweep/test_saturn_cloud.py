@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_sweep import SCHEDULER, WORKER, bucket, study  # noqa: F401
+from tests.train_model.sweep.test_sweep import SCHEDULER, WORKER, bucket, study  # noqa: F401
 
 REPOSITORY = Path(__file__).parents[3]
 GUIDE = (REPOSITORY / "train_model" / "saturn_cloud.md").read_text()
