@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from PIL import Image
 
@@ -24,7 +23,7 @@ from containerize_deploy.local_runtime import FunctionError, running
 from containerize_deploy.scene_model import MODEL_FILE
 from containerize_deploy.settings import Policy
 from data_prep_eda.preprocessing import MAX_BYTES, MAX_PIXELS, SCENES, load_image
-from tests.containerize_deploy.fuzzing import events, mutated_images
+from tests.containerize_deploy.fuzzing import events, mutated_images, outcome_of_answer
 from train_model import tflite
 
 SCHEMA = json.loads(Path(lambda_function.__file__).with_name("answer.schema.json").read_text())
@@ -508,14 +507,14 @@ def test_every_error_has_a_status():
 # Fuzz: a small helping of what `python -m tests.containerize_deploy.fuzzing` does 2,000 times
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_no_event_breaks_the_handler(data):
-    ask(data.draw(events()))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(events())
+def test_no_event_breaks_the_handler(event):
+    outcome_of_answer(lambda_handler(event, CONTEXT))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_no_mutated_image_breaks_the_handler(data):
-    answer = ask({"image": base64_of(data.draw(mutated_images()))})
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(mutated_images())
+def test_no_mutated_image_breaks_the_handler(content):
+    answer = ask({"image": base64_of(content)})
     assert answer.get("error", {}).get("code") in (None, "not_an_image", "undecodable", "too_large")

@@ -7,6 +7,7 @@ decodes each in a process of its own and prints a table: what came of it, second
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import struct
@@ -88,6 +89,7 @@ def more_scans(jpeg: bytes, more: int, before: bytes = b"") -> bytes:
     return jpeg[:-2] + before + jpeg[jpeg.rindex(b"\xff\xda") : -2] * more + jpeg[-2:]
 
 
+@functools.cache
 def exif_bomb(entries: int = 65_535, length: int = 10_000_000) -> bytes:
     """Metadata in which each entry claims to be as long as the file."""
     directory = b"".join(struct.pack(">HHII", tag, 7, length, 8) for tag in range(entries))
