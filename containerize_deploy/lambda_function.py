@@ -12,6 +12,7 @@ import binascii
 import codecs
 import collections
 import hashlib
+import itertools
 import json
 import re
 import time
@@ -141,16 +142,14 @@ def _sources(
     URLs are fetched at the same time, but never more of them ahead than `FETCHES_AT_ONCE`: the bytes of 16
     images would fill the function's memory.
     """
-    ends_after = time_left() - RESERVE_S
-
-    def fetch(url: str) -> bytes:
-        left = min(ends_after, time_left() - RESERVE_S)
-        if left <= 0:
-            raise _out_of_time()
-        return fetch_image(url, POLICY, deadline_s=left)
 
     def bring(image: str) -> bytes:
-        return _from_base64(image) if encoded or _DATA_URL.match(image) else fetch(image)
+        if encoded or _DATA_URL.match(image):
+            return _from_base64(image)
+        left = time_left() - RESERVE_S
+        if left <= 0:
+            raise _out_of_time()
+        return fetch_image(image, POLICY, deadline_s=left)
 
     if encoded or len(images) == 1:
         yield from (lambda image=image: bring(image) for image in images)
@@ -158,13 +157,11 @@ def _sources(
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        ahead = collections.deque(pool.submit(bring, image) for image in images[:FETCHES_AT_ONCE])
-        for following in range(FETCHES_AT_ONCE, len(images) + FETCHES_AT_ONCE):
+        fetches = (pool.submit(bring, image) for image in images)
+        ahead = collections.deque(itertools.islice(fetches, FETCHES_AT_ONCE))
+        while ahead:
             yield ahead.popleft().result
-            if following < len(images):
-                ahead.append(pool.submit(bring, images[following]))
-            if not ahead:
-                return
+            ahead.extend(itertools.islice(fetches, 1))
 
 
 def _out_of_time() -> ServiceError:
