@@ -7,13 +7,14 @@ is tried twice, and the outcome comes back as a value and not as an exception.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
 import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,12 @@ import zmq
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
+
+from train_model import parameters as rules
+from train_model.parameters import ParameterError
 
 COMPLETE = "complete"
 FAILED = "failed"
@@ -33,11 +38,8 @@ FAILED = "failed"
 KERNEL_STARTS = (
     2  # kernels now and then die at birth: two processes picked the same ZMQ port (papermill #511)
 )
+START_SECONDS = 300  # that a kernel may take until it answers, with its imports, on a busy machine
 QUIET_SECONDS = 120  # nbclient gives a kernel 4 s to hand over its output, too few on a busy machine
-
-
-class ParameterError(ValueError):
-    """Parameters that do not fit a notebook; the message says what was expected, found, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class NotebookResult:
 
 
 def check_parameters(notebook: str | os.PathLike[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks parameters against the notebook's cell tagged `parameters`.
+    """Checks parameters against the notebook's cell tagged `parameters` and against `train_model.parameters.RULES`.
 
     Papermill itself only warns of an unknown name and takes any type, so a misspelt sweep would run for hours
     with the defaults.
@@ -83,27 +85,87 @@ def check_parameters(notebook: str | os.PathLike[str], parameters: Mapping[str, 
         The parameters in the notebook's types: a whole number given for a `float` becomes one.
 
     Raises:
-        ParameterError: there is no such notebook, it has no such parameter, or a value has the wrong type.
+        ParameterError: there is no such notebook, it has no such parameter, or a value has the wrong type or is out
+            of range.
+    """
+    declared = declared_parameters(notebook)
+    checked = {name: typed(name, value, declared, notebook) for name, value in parameters.items()}
+    rules.check_parameters(**checked)
+    return checked
+
+
+def declared_parameters(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+    """What papermill knows of a notebook's parameters: `inferred_type_name`, `default` and `help` by name.
+
+    Raises:
+        ParameterError: there is no such notebook.
+    """
+    if not Path(notebook).is_file():
+        raise ParameterError(f"Expected a notebook at {notebook}, found no file there.")
+    return papermill.inspect_notebook(str(notebook))
+
+
+def typed(
+    name: str, value: Any, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
+) -> Any:
+    """A value in the type that a notebook declares; text is read as the shell and grid files write it.
+
+    Args:
+        name: of the parameter.
+        value: as text or in its type already.
+        declared: see `declared_parameters`.
+        notebook: path of the notebook, for the message.
+
+    Raises:
+        ParameterError: the notebook has no such parameter, or the value is none of its type.
     """
     notebook = Path(notebook)
-    if not notebook.is_file():
-        raise ParameterError(f"Expected a notebook at {notebook}, found no file there.")
-    declared = papermill.inspect_notebook(notebook)
-    return {
-        name: _checked(name, value, _declared_type(name, declared, notebook), notebook)
-        for name, value in parameters.items()
-    }
+    if name not in declared:
+        near = difflib.get_close_matches(name, declared, n=1)
+        raise ParameterError(
+            f"{notebook.name} has no parameter {name!r}"
+            + (f"; did you mean {near[0]!r}? " if near else ". ")
+            + f"It takes {', '.join(declared) or 'none: no cell is tagged parameters'}."
+        )
+    kind = declared[name]["inferred_type_name"].replace(" ", "")
+    if not _fits(value, kind):
+        raise ParameterError(
+            f"Parameter {name!r} of {notebook.name} takes {kind}, found {value!r} ({type(value).__name__})."
+        )
+    if kind == "float":
+        return float(value)
+    if kind == "list[float]":
+        return [float(one) for one in value]
+    return list(value) if isinstance(value, tuple) else value
 
 
-def _declared_type(name: str, declared: Mapping[str, Mapping[str, str]], notebook: Path) -> str:
+def read_text(
+    name: str, text: str, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
+) -> Any:
+    """A value that the shell or a grid file gives as text, in the type that a notebook declares.
+
+    Args:
+        name: of the parameter.
+        text: its value.
+        declared: see `declared_parameters`.
+        notebook: path of the notebook, for the message.
+
+    Raises:
+        ParameterError: see `typed`.
+    """
+    value: Any = text
     if name in declared:
-        return declared[name]["inferred_type_name"].replace(" ", "")
-    near = difflib.get_close_matches(name, declared, n=1)
-    raise ParameterError(
-        f"{notebook.name} has no parameter {name!r}"
-        + (f"; did you mean {near[0]!r}? " if near else ". ")
-        + f"It takes {', '.join(declared) or 'none: no cell is tagged parameters'}."
-    )
+        kind = declared[name]["inferred_type_name"].replace(" ", "")
+        with suppress(ValueError):  # `typed` says what is wrong with the text
+            value = rules.parse(text, kind, _literal(declared[name]["default"]))
+    return typed(name, value, declared, notebook)
+
+
+def _literal(source: str) -> Any:
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return None
 
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
@@ -119,16 +181,7 @@ def _fits(value: Any, kind: str) -> bool:
     return True
 
 
-def _checked(name: str, value: Any, kind: str, notebook: Path) -> Any:
-    if not _fits(value, kind):
-        raise ParameterError(
-            f"Parameter {name!r} of {notebook.name} takes {kind}, found {value!r} ({type(value).__name__})."
-        )
-    if kind == "float":
-        return float(value)
-    if kind == "list[float]":
-        return [float(one) for one in value]
-    return list(value) if isinstance(value, tuple) else value
+# --- The kernel -------------------------------------------------------------------------------------------
 
 
 class _ThisInterpreter(AsyncKernelManager):
@@ -138,9 +191,15 @@ class _ThisInterpreter(AsyncKernelManager):
     own kernel of that name.
     """
 
+    preload = ""  # Python source that runs before the kernel answers
+
     @property
     def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+        spec = get_kernel_dict()
+        if self.preload:
+            launcher = spec["argv"].index("-m")
+            spec["argv"][launcher : launcher + 2] = ["-c", self.preload]
+        return KernelSpec(resource_dir=RESOURCES, **spec)
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
         # Cells' own standard error reaches the notebook; what the C++ side of TensorFlow writes past Python
@@ -153,6 +212,57 @@ class _ThisInterpreter(AsyncKernelManager):
         return "auto" if zmq.has("curve") else "disabled"
 
 
+_PRELOAD = """
+import contextlib, importlib, os, runpy
+os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as the kernel will
+for name in {modules!r}:
+    with contextlib.suppress(Exception):  # the cell that imports it says what is wrong
+        importlib.import_module(name)
+runpy.run_module("ipykernel_launcher", run_name="__main__")
+"""
+
+
+def start_kernel(
+    notebook: str | os.PathLike[str], cwd: str | os.PathLike[str] | None = None
+) -> AsyncKernelManager:
+    """Starts a fresh kernel for a notebook and returns at once; it then imports what the notebook imports.
+
+    So the seconds that importing TensorFlow takes pass while another notebook runs.
+
+    Args:
+        notebook: path of the notebook.
+        cwd: the kernel's working directory; by default this process's.
+
+    Returns:
+        The kernel's manager, for `run_notebook` or `stop_kernel` in the same thread.
+    """
+    manager = _ThisInterpreter()
+    manager.preload = _PRELOAD.format(modules=imported_modules(notebook))
+    run_sync(manager.start_kernel)(**({"cwd": str(cwd)} if cwd else {}))
+    return manager
+
+
+def stop_kernel(kernel: AsyncKernelManager) -> None:
+    """Ends a kernel, whatever it does."""
+    with suppress(Exception):  # it died already
+        run_sync(kernel.shutdown_kernel)(now=True)
+
+
+def imported_modules(notebook: str | os.PathLike[str]) -> list[str]:
+    """Names of the modules that the cells of a notebook import at their top level."""
+    names: dict[str, None] = {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        with suppress(SyntaxError):  # a cell with magics
+            for node in ast.parse(cell.source).body:
+                if isinstance(node, ast.Import):
+                    names |= dict.fromkeys(alias.name for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names[node.module] = None
+    return list(names)
+
+
 def run_notebook(
     notebook: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -161,6 +271,7 @@ def run_notebook(
     cwd: str | os.PathLike[str] | None = None,
     log: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    kernel: AsyncKernelManager | None = None,
 ) -> NotebookResult:
     """Executes a notebook in a fresh kernel of this interpreter.
 
@@ -174,6 +285,7 @@ def run_notebook(
         cwd: the kernel's working directory; by default this process's.
         log: file for what the cells print, line by line as they print it.
         progress: called after each code cell with the number of code cells done and of all.
+        kernel: a fresh one that `start_kernel` started; it is ended.
 
     Returns:
         How it ended. A notebook that fails is a result and not an exception.
@@ -203,6 +315,7 @@ def run_notebook(
     with ExitStack() as stack:
         stream = stack.enter_context(open(log, "w", encoding="utf-8")) if log else None
         for start in range(1, KERNEL_STARTS + 1):
+            kernel = kernel or start_kernel(notebook, cwd)
             try:
                 papermill.execute_notebook(
                     str(notebook),
@@ -212,9 +325,8 @@ def run_notebook(
                     progress_bar=False,
                     stdout_file=stream,
                     stderr_file=stream,
-                    kernel_manager_class=_ThisInterpreter,
-                    # papermill's own `cwd` changes the directory of the whole process
-                    resources={"metadata": {"path": str(cwd)}} if cwd else {},
+                    start_timeout=START_SECONDS,
+                    km=kernel,
                     iopub_timeout=QUIET_SECONDS,
                     on_notebook_start=notebook_starts,
                     on_cell_start=cell_starts,
@@ -227,6 +339,9 @@ def run_notebook(
                     return result(FAILED, running or None, _one_line(type(error).__name__, str(error)))
             else:
                 return result(COMPLETE)
+            finally:
+                stop_kernel(kernel)
+                kernel = None
     raise AssertionError("unreachable: the last start returns")
 
 
