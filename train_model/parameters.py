@@ -163,7 +163,7 @@ def parse(text: str, kind: str, default: Any = None) -> Any:
     if kind == "bool" and plain.lower() in _WORDS:
         return _WORDS[plain.lower()]
     if kind == "list" or kind.startswith("list["):
-        return _parse_list(plain, _element_kind(kind, default))
+        return _parse_list(plain, element_kind(kind, default))
     if kind in ("int", "float", "bool"):
         raise ValueError(f"not {kind}: {text!r}")
     try:
@@ -183,7 +183,8 @@ def _parse_list(text: str, kind: str) -> list[Any]:
     return [parse(re.sub(r"^(['\"])(.*)\1$", r"\2", part.strip()), kind) for part in parts]
 
 
-def _element_kind(kind: str, default: Any) -> str:
+def element_kind(kind: str, default: Any) -> str:
+    """The type of a list's elements, from the declared type or else the declared value; empty if neither says."""
     if member := re.fullmatch(r"list\[(\w+)\]", kind):
         return member[1]
     types: Sequence[type] = [type(one) for one in default or ()]

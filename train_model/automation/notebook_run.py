@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from jupyter_core.utils import run_sync
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
+from data_prep_eda.dataset import Dataset, load_dataset
+from data_prep_eda.files import fingerprint
+from data_prep_eda.other_sources import find_sources
 from train_model import parameters as rules
 from train_model.parameters import ParameterError
 
@@ -98,11 +102,15 @@ def declared_parameters(notebook: str | os.PathLike[str]) -> dict[str, dict[str,
     """What papermill knows of a notebook's parameters: `inferred_type_name`, `default` and `help` by name.
 
     Raises:
-        ParameterError: there is no such notebook.
+        ParameterError: there is no such notebook, or the file is none.
     """
     if not Path(notebook).is_file():
         raise ParameterError(f"Expected a notebook at {notebook}, found no file there.")
-    return papermill.inspect_notebook(str(notebook))
+    try:
+        return papermill.inspect_notebook(str(notebook))
+    except Exception as error:  # nbformat's, JSON's and papermill's own kinds
+        why = " ".join(str(error).split())[:200]
+        raise ParameterError(f"Expected a notebook at {notebook}, found something else: {why}") from None
 
 
 def typed(
@@ -127,7 +135,7 @@ def typed(
             + (f"; did you mean {near[0]!r}? " if near else ". ")
             + f"It takes {', '.join(declared) or 'none: no cell is tagged parameters'}."
         )
-    kind = declared[name]["inferred_type_name"].replace(" ", "")
+    kind = _kind(name, declared)
     if not _fits(value, kind):
         raise ParameterError(
             f"Parameter {name!r} of {notebook.name} takes {kind}, found {value!r} ({type(value).__name__})."
@@ -155,10 +163,21 @@ def read_text(
     """
     value: Any = text
     if name in declared:
-        kind = declared[name]["inferred_type_name"].replace(" ", "")
+        kind = _kind(name, declared)
         with suppress(ValueError):  # `typed` says what is wrong with the text
             value = rules.parse(text, kind, _literal(declared[name]["default"]))
     return typed(name, value, declared, notebook)
+
+
+def element_kind(name: str, declared: Mapping[str, Mapping[str, str]]) -> str:
+    """The type of the elements of a parameter that takes a list; empty where it takes none or doesn't say."""
+    if name not in declared or not _kind(name, declared).startswith("list"):
+        return ""
+    return rules.element_kind(_kind(name, declared), _literal(declared[name]["default"]))
+
+
+def _kind(name: str, declared: Mapping[str, Mapping[str, str]]) -> str:
+    return declared[name]["inferred_type_name"].replace(" ", "")
 
 
 def _literal(source: str) -> Any:
@@ -179,6 +198,37 @@ def _fits(value: Any, kind: str) -> bool:
     if members := re.fullmatch(r"list(?:\[(\w+)\])?", kind):
         return isinstance(value, list | tuple) and all(_fits(one, members[1] or "None") for one in value)
     return True
+
+
+# --- The images -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images a run is on.
+
+    Attributes:
+        dataset: with its files listed, not decoded.
+        sources: folder of further sources; None where there are none.
+    """
+
+    dataset: Dataset
+    sources: Path | None
+
+    @classmethod
+    def find(cls, data_dir: str = "", other_sources: str = "") -> Images:
+        """Finds them as the notebooks do.
+
+        Raises:
+            DatasetError: a folder isn't there or hasn't the layout that is read.
+        """
+        dataset = load_dataset(data_dir, check=False)
+        return cls(dataset, find_sources(other_sources, dataset))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells one set of images from another, wherever they lie."""
+        return fingerprint(*filter(None, (self.dataset.folder, self.sources)))
 
 
 # --- The kernel -------------------------------------------------------------------------------------------

@@ -31,13 +31,13 @@ from typing import Any
 import nbconvert
 from tqdm import tqdm
 
-from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError, load_dataset
-from data_prep_eda.files import fingerprint, write_json, write_text
-from data_prep_eda.other_sources import find_sources
+from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError
+from data_prep_eda.files import write_json, write_text
 from data_prep_eda.preprocessing import ImageError
 from train_model.automation.notebook_run import (
     COMPLETE,
     FAILED,
+    Images,
     declared_parameters,
     read_text,
     run_notebook,
@@ -135,12 +135,11 @@ class Run:
             | earlier.get("data", {})
             | {name: given[name] for name in (DATA, SOURCES) if name in given}
         )
-        dataset = load_dataset(places[DATA], check=False)
-        sources = find_sources(places[SOURCES], dataset)
+        images = Images.find(places[DATA], places[SOURCES])
         data = {
-            DATA: str(dataset.folder),
-            SOURCES: str(sources or ""),
-            "fingerprint": fingerprint(*filter(None, (dataset.folder, sources))),
+            DATA: str(images.dataset.folder),
+            SOURCES: str(images.sources or ""),
+            "fingerprint": images.fingerprint,
         }
         before = earlier.get("data", data)
         if data["fingerprint"] != before["fingerprint"]:
@@ -165,7 +164,7 @@ class Run:
                 if name not in {path.stem for path in chosen}
             },
         }
-        return cls(folder, state, chosen, dataset)
+        return cls(folder, state, chosen, images.dataset)
 
     def execute(self) -> int:
         """Runs the chosen notebooks; returns the exit code."""
