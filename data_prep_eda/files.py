@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import uuid
@@ -44,25 +43,3 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     """Writes a JSON file, indented for people, and returns its path."""
     return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def fingerprint(*folders: str | os.PathLike[str]) -> str:
-    """Names and contents of the files in folders as 16 hex digits; hidden files don't count.
-
-    Args:
-        folders: any number, in an order that matters; where they lie does not.
-    """
-    whole = hashlib.sha256()
-    for folder in map(Path, folders):
-        names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        for name, path in sorted(names.items()):
-            if any(part.startswith(".") for part in name.split("/")):
-                continue  # such as the system's own .DS_Store
-            whole.update(name.encode(errors="surrogateescape") + b"\0")
-            with (
-                contextlib.suppress(OSError),
-                path.open("rb") as stream,
-            ):  # unreadable: whoever needs it says so
-                whole.update(hashlib.file_digest(stream, "sha256").digest())
-        whole.update(b"\0")
-    return whole.hexdigest()[:16]

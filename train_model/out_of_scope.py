@@ -114,10 +114,10 @@ def fit_ood_score(
     lead_scale = WEIGHTS["lead"] / (features @ lead_kernel + lead_bias).max(axis=1).std()
 
     unit = _unit(features)
-    clusters = KMeans(min(PROTOTYPES, len(unit)), n_init=1, random_state=seed).fit(unit)
+    count = min(PROTOTYPES, max(1, len(unit) // 4))  # else every image of a few is its own prototype
+    clusters = KMeans(count, n_init=1, random_state=seed).fit(unit)
     prototypes = _unit(clusters.cluster_centers_).T
-    spread = (unit @ prototypes).max(axis=1).std()
-    nearness_scale = WEIGHTS["nearness"] / max(spread, 1e-6)  # fewer images than prototypes: each is its own
+    nearness_scale = WEIGHTS["nearness"] / max((unit @ prototypes).max(axis=1).std(), 0.01)
 
     evidence_kernel = np.zeros(features.shape[1])
     if others is not None and len(others):
@@ -132,17 +132,21 @@ def fit_ood_score(
     )
 
 
-def threshold(scores: np.ndarray, keep: float = 0.95) -> float:
+def threshold(scores: np.ndarray, sources: np.ndarray, keep: float = 0.95) -> float:
     """The score below which an image counts as out of scope.
 
     Args:
-        scores: of scenes from sources that the score was not fitted to.
-        keep: share of them that stays in scope.
+        scores: of scenes from sources that the score was not fitted to, `[n]`.
+        sources: name of each one's source, `[n]`; every source counts the same, however many images it has.
+        keep: share of them that stays in scope, the mean over the sources.
 
     Returns:
-        The (1 - keep) quantile, from below.
+        One of the scores.
     """
-    return float(np.quantile(scores, 1 - keep, method="lower"))
+    names, position, count = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.argsort(scores)
+    lost = np.cumsum(1 / (len(names) * count[position[order]]))  # share of what lies at or below each score
+    return float(scores[order][np.searchsorted(lost, 1 - keep, side="right")])
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

@@ -1,123 +1,117 @@
-"""What the study's parameters may be: one table for the notebooks, the training script, the runner and the sweeps.
+"""What the notebooks' parameters may be: one table for notebooks, script, runner and sweeps.
 
-A notebook calls `check_parameters` below its parameters cell, and the script that is exported from it does so too. The
-runner and the sweeps read values with `parse` and check them before anything starts.
+A value out of range is refused before any work, with what is allowed, wherever it was given. A notebook calls
+`check_parameters` below its parameters cell, and the script that is exported from it does so too; the runner and the
+sweeps read values with `parse` and check them before anything starts.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from train_model.augmentation import AUGMENTATIONS
+BACKBONES = ("mobilenet", "xception")
+AUGMENTATIONS = ("none", "as_implemented", "as_intended")
+FORMATS = ("float32", "float16", "dynamic_range", "int8")
 
 
 class ParameterError(ValueError):
-    """A parameter that a notebook cannot take; the message says what was expected, found, and what to do."""
-
-
-# --- Values -----------------------------------------------------------------------------------------------
+    """A parameter that cannot be used; the message says what was expected, found, and what to do."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value may be.
+    """What a parameter may be.
 
     Attributes:
-        allowed: in words, as it follows "takes".
-        fits: whether a value is allowed; it may be of any type.
+        allowed: in words, for people.
+        fits: whether one value is allowed.
+        many: whether the parameter is a list, without repeats, of such values.
     """
 
     allowed: str
     fits: Callable[[Any], bool]
+    many: bool = False
 
 
-def _whole(low: int, high: int | None = None) -> Rule:
-    words = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high:,}"
-    return Rule(
-        words, lambda value: type(value) is int and low <= value <= (math.inf if high is None else high)
-    )
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
-def _number(words: str, fits: Callable[[float], bool]) -> Rule:
-    return Rule(words, lambda value: type(value) in (int, float) and math.isfinite(value) and fits(value))
+def _between(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: _number(value) and low <= value <= high
+
+
+def _whole(low: int, high: float = float("inf")) -> Rule:
+    words = f"{low} or more" if high == float("inf") else f"{low} to {high}"
+    return Rule(f"a whole number, {words}", lambda v: isinstance(v, int) and _number(v) and low <= v <= high)
 
 
 def _one_of(*names: str) -> Rule:
     return Rule(f"one of {', '.join(names)}", lambda value: value in names)
 
 
+def _list_of(rule: Rule) -> Rule:
+    return Rule(f"a list without repeats, at least one: {rule.allowed}", rule.fits, many=True)
+
+
+_RATE = Rule("a number above 0, at most 10", lambda value: _number(value) and 0 < value <= 10)
+_SHARE = Rule("a share above 0 and below 1, such as 0.95", lambda value: _number(value) and 0 < value < 1)
+
+
 def _is_weights(value: Any) -> bool:
     return isinstance(value, str) and (value in ("auto", "imagenet") or Path(value).expanduser().is_file())
 
 
-_COUNT = _whole(1)
-_FOLDS = _whole(2, 20)
-_SEED = _whole(0, 2**32 - 1)  # what NumPy, Keras and scikit-learn all take
-_RATE = _number("a number above 0, at most 1", lambda value: 0 < value <= 1)
-_SHARE = _number("a share, above 0 and below 1", lambda value: 0 < value < 1)
-
-# Names of the networks stand here once more, so that a slip is found without the seconds that importing Keras takes.
-RULES: dict[str, Rule] = {
+RULES = {
     "weights": Rule("auto, imagenet or the path of a weights file", _is_weights),
-    "backbone": _one_of("mobilenet", "xception"),
+    "backbone": _one_of(*BACKBONES),
     "augmentation": _one_of(*AUGMENTATIONS),
+    "augmentations": _list_of(_one_of(*AUGMENTATIONS)),
+    "chosen": _one_of(*FORMATS),
     "learning_rate": _RATE,
-    "l2": _number("a number above 0", lambda value: value > 0),
-    "epochs": _COUNT,
-    "fit_epochs": _COUNT,
-    "batch_size": _COUNT,
-    "seed": _SEED,
-    "view_seed": _SEED,
-    "shown": _whole(2, 100),
-    "folds": _FOLDS,
-    "n_folds": _FOLDS,
-    "repeats": _COUNT,
-    "views": _COUNT,
-    "validation_views": _COUNT,
-    "robustness_images": _COUNT,
-    "latency_rounds": _COUNT,
+    "learning_rates": _list_of(_RATE),
+    "l2": Rule("a number, 0 < l2 <= 1000", lambda value: _number(value) and 0 < value <= 1000),
     "keep": _SHARE,
-    "close_call": _SHARE,
-    "agreement": _SHARE,
-    "chosen": _one_of("float32", "float16", "dynamic_range", "int8"),
+    "agreement": Rule("a share from 0 to 1", _between(0, 1)),
+    "close_call": Rule("a probability from 0 to 1", _between(0, 1)),
+    "epochs": _whole(1, 10_000),
+    "fit_epochs": _whole(1, 10_000),
+    "batch_size": _whole(1, 100_000),
+    "views": _whole(1, 1000),
+    "view_seed": _whole(0, 2**31 - 1),
+    "seed": _whole(0, 2**31 - 1),
+    "seeds": _list_of(_whole(0, 2**31 - 1)),
+    "shown": _whole(2, 100),
+    "n_folds": _whole(2, 100),
+    "repeats": _whole(1, 1000),
+    "corrupted_images": _whole(1),
+    "latency_rounds": _whole(1, 100_000),
 }
-LISTS = {"learning_rates": "learning_rate", "seeds": "seed", "augmentations": "augmentation"}  # of which rule
 
 
 def check_parameters(**values: Any) -> None:
-    """Checks the values of parameters, in a line below the parameters cell: `check_parameters(epochs=epochs)`.
+    """Refuses values that are out of range.
 
     Args:
-        values: by name; a name without a rule takes anything.
+        **values: parameters by name; names without a rule, such as folders, take anything.
 
     Raises:
-        ParameterError: a value is out of range or unknown, or a list is empty or repeats itself.
+        ParameterError: the first value that is not allowed.
     """
     for name, value in values.items():
-        if name in LISTS:
-            _check_list(name, value, RULES[LISTS[name]])
-        elif name in RULES and not RULES[name].fits(value):
-            raise ParameterError(f"Parameter {name!r} takes {RULES[name].allowed}; found {value!r}.")
-
-
-def _check_list(name: str, values: Any, rule: Rule) -> None:
-    takes = f"Parameter {name!r} takes a list with at least one value, each {rule.allowed}"
-    if not isinstance(values, list | tuple) or not values:
-        raise ParameterError(f"{takes}; found {values!r}.")
-    for value in values:
-        if not rule.fits(value):
-            raise ParameterError(f"{takes}; found {value!r}.")
-        if list(values).count(value) > 1:
-            raise ParameterError(
-                f"{takes}, and none twice; found {value!r} {list(values).count(value)} times."
-            )
+        rule = RULES.get(name)
+        if rule is None:
+            continue
+        members = value if rule.many else [value]
+        fine = isinstance(members, list | tuple) and len(members) > 0 and all(map(rule.fits, members))
+        if not fine or len(set(members)) < len(members):
+            raise ParameterError(f"Expected {name} to be {rule.allowed}; found {value!r}.")
 
 
 # --- Text -------------------------------------------------------------------------------------------------
@@ -187,7 +181,7 @@ def element_kind(kind: str, default: Any) -> str:
     """The type of a list's elements, from the declared type or else the declared value; empty if neither says."""
     if member := re.fullmatch(r"list\[(\w+)\]", kind):
         return member[1]
-    types: Sequence[type] = [type(one) for one in default or ()]
+    types: list[type] = [type(one) for one in default or ()]
     if types and all(one in (int, float) for one in types):
         return "float" if float in types else "int"
     return "str" if types and all(one is str for one in types) else ""

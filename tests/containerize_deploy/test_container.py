@@ -278,7 +278,7 @@ def test_a_function_that_cannot_start_says_so(image, tmp_path):
     subprocess.run(["chmod", "-R", "u+w", broken], check=True)
     (broken / "containerize_deploy" / "scene-classifier-model.tflite").write_bytes(b"something else")
     with (
-        pytest.raises(FunctionError, match="different exports"),
+        pytest.raises(FunctionError, match="metadata of scene-classifier-model"),
         running(
             [image.python, "-m", "awslambdaric", *image.command],
             folder=broken,

@@ -112,7 +112,7 @@ def test_the_model_stays_the_same(model):
 
 def test_the_same_facts_give_the_same_bytes_and_others_take_their_place(model):
     first = add_metadata(model, FACTS)
-    assert add_metadata(model, FACTS) == first
+    assert add_metadata(model, FACTS | {"score_threshold": np.float32(-1.25)}) == first
     assert add_metadata(add_metadata(model, FACTS | {"version": "1.0.0"}), FACTS) == first
 
 
@@ -124,6 +124,8 @@ def test_buffers_are_aligned_for_processors_that_read_them_in_place(model):
     assert starts and {start % ALIGNMENT for start in starts} == {0}
 
 
-def test_a_missing_fact_is_named(model):
+def test_what_is_missing_is_named(model):
+    with pytest.raises(ValueError, match="Expected a TFLite file"):
+        add_metadata(b"something else", FACTS)
     with pytest.raises(ValueError, match=r"labels, version too, found score_threshold"):
         add_metadata(model, {"score_threshold": 0.0})

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from train_model.final_model import train
+from train_model.final_model import fit_model
 from train_model.study import save_model
 
 ALONE = """
@@ -32,8 +32,8 @@ assert not {"train_model", "data_prep_eda"} & set(sys.modules)
 def model():
     rng = np.random.default_rng(0)
     labels = np.arange(12) % 3
-    features = rng.gamma(1.0, 0.5, (1, 12, 1024)) + np.eye(3, 1024)[labels]
-    return train(features, labels, features, labels).build()
+    features = rng.gamma(1.0, 0.5, (12, 1024)) + np.eye(3, 1024)[labels]
+    return fit_model(features, labels, features[:4] + 1, l2=0.03).build()
 
 
 def test_a_fresh_process_without_this_project_gives_the_same_answers(model, tmp_path):

@@ -30,8 +30,7 @@ from jupyter_core.utils import run_sync
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-from data_prep_eda.dataset import Dataset, load_dataset
-from data_prep_eda.files import fingerprint
+from data_prep_eda.dataset import Dataset, fingerprint, load_dataset
 from data_prep_eda.other_sources import find_sources
 from train_model import parameters as rules
 from train_model.parameters import ParameterError
@@ -75,7 +74,7 @@ class NotebookResult:
         return f"{self.notebook}: failed{where} after {self.seconds:.0f} s: {self.error}"
 
 
-def check_parameters(notebook: str | os.PathLike[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+def typed_parameters(notebook: str | os.PathLike[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Checks parameters against the notebook's cell tagged `parameters` and against `train_model.parameters.RULES`.
 
     Papermill itself only warns of an unknown name and takes any type, so a misspelt sweep would run for hours
@@ -228,7 +227,7 @@ class Images:
     @cached_property
     def fingerprint(self) -> str:
         """Tells one set of images from another, wherever they lie."""
-        return fingerprint(*filter(None, (self.dataset.folder, self.sources)))
+        return f"{fingerprint(self.dataset.folder)}-{fingerprint(self.sources)}"
 
 
 # --- The kernel -------------------------------------------------------------------------------------------

@@ -420,20 +420,20 @@ def summary(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         return template.format(found) if isinstance(found, str | int | float) else ""
 
     lines = [
-        ("images", ", ".join(filter(None, (text("data.images"), text("data.data"))))),
-        ("Xception, test accuracy", proportion("xception.test")),
-        ("MobileNet, best learning rate", text("learning_rate.best_rate", "{:g}")),
-        ("MobileNet, test accuracy", proportion("learning_rate.test")),
-        ("augmentation, best", text("augmentation.best")),
+        ("images", text("final.data") or text("data.data")),
+        ("trained on", text("final.trained_on", "{} images") + text("final.sources", " of {} source(s)")),
+        ("Xception, validation accuracy", number("xception.val_accuracy")),
+        ("MobileNet, validation accuracy", number("learning_rate.val_accuracy")),
+        ("learning rate", text("learning_rate.chosen")),
         ("final model, validation accuracy", number("final.val_accuracy")),
-        ("final model, test accuracy", proportion("evaluation.test")),
-        ("accuracy on sources left out, mean", number("evaluation.mean")),
+        ("served file, test accuracy", proportion("evaluation.test")),
+        ("served file, mean over sources left out", number("evaluation.mean")),
         (
-            "served file",
+            "served file, size and latency",
             ", ".join(
                 filter(
                     None,
-                    (text("tflite.served.MB", "{:.1f} MB"), text("tflite.served.ms", "{:.1f} ms an image")),
+                    (text("tflite.served.MB", "{:.1f} MB"), text("tflite.served.ms", "{:.1f} ms per image")),
                 )
             ),
         ),
