@@ -1,25 +1,49 @@
-# make run · test · data · sweep · benchmark · export · lock        (make help lists all)
+# make run · test · test-unit · data · sweep · benchmark · page · export · publish · lock        (make help lists all)
 #
-# PYTHON is only needed once, to create .venv; everything else runs in it.
-PYTHON ?= python3
+# PYTHON is only needed once, to create .venv; everything else runs in it. By default it is the first of these that
+# works: some that lie on a PATH only say that they are not installed.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(if $(shell $(name) -c $(SUPPORTED) 2>&1 || echo no),,$(name))) python3)
+SUPPORTED := 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Expected Python 3.11, 3.12 or 3.13, found " + sys.version.split()[0] + ". Name one: make PYTHON=python3.11 ...")'
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TESTS  := $(VENV)/.installed-test
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test data sweep benchmark benchmark-serving export publish lint lock clean
+TARGETS := help setup run test test-unit test-slow data sweep benchmark benchmark-serving benchmark-page page export \
+	publish clean-notebooks lint lock clean
+.PHONY: $(TARGETS)
+
+# Parameters of a command go into ARGS; make itself would take them for its own variables and targets, and do nothing.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+STRAY := $(filter-out ARGS PYTHON VENV BIN STAMP TESTS REAL SCENES_% MAKE%,$(GIVEN))
+ifneq ($(STRAY),)
+$(error $(firstword $(STRAY)) is no variable of this Makefile. Parameters go into ARGS: make run ARGS='-p $(firstword $(STRAY)) $($(firstword $(STRAY)))')
+endif
+ifneq ($(filter-out $(TARGETS) $(STAMP) $(TESTS),$(MAKECMDGOALS)),)
+$(error $(firstword $(filter-out $(TARGETS),$(MAKECMDGOALS))) is no target (make help lists them). Options go into ARGS: make run ARGS='--from 05')
+endif
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
-# The environment is made anew only when the pins or the packages changed.
+# The environment is made anew only when the pins or the packages changed. uv is several times faster than pip, and
+# either installs the same pins. Neither compiles what may never be imported.
+install = { uv --version && uv pip install --quiet --python $(BIN)/python -r $(1); } >/dev/null 2>&1 \
+	|| $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r $(1)
+
 $(STAMP): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Expected Python 3.11, 3.12 or 3.13, found " + sys.version.split()[0] + ". Name one: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c $(SUPPORTED)
 	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "Installing the pinned packages into $(VENV) (a few minutes, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "Installing the pinned packages into $(VENV) (a minute or two, once)"
+	@$(call install,requirements.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(TESTS): $(STAMP) requirements-test.txt
+	@echo "Installing what only tests need (a minute, once)"
+	@$(call install,requirements-test.txt)
 	@touch $@
 
 setup: $(STAMP)  ## create .venv with the pinned packages
@@ -28,47 +52,66 @@ run: $(STAMP)  ## execute notebooks 01 to 08 in order; ARGS='--from 05', ARGS='-
 	@$(BIN)/python -m train_model.automation.run_study $(ARGS)
 
 # The real photographs, where they lie beside the repository: the tests marked real_data then run too.
-REAL := $(abspath ../shared)
-test: export SCENES_REAL_DATA ?= $(wildcard $(REAL)/data_sun09)
-test: export SCENES_WEIGHTS_DIR ?= $(wildcard $(REAL)/weights)
+REAL := ../shared
+test test-unit test-slow: export SCENES_REAL_DATA ?= $(if $(wildcard $(REAL)/data_sun09),$(CURDIR)/$(REAL)/data_sun09)
+test test-unit test-slow: export SCENES_WEIGHTS_DIR ?= $(if $(wildcard $(REAL)/weights),$(CURDIR)/$(REAL)/weights)
 # A file of tests stays on one worker: the notebooks build on one another.
-test: $(STAMP)  ## run every test; ARGS='-k sweep', ARGS='tests/test_heads.py'
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+# What starts kernels, servers, browsers or other Pythons.
+OTHERS := tests/notebooks tests/train_model/automation tests/train_model/sweep tests/train_model/test_backends.py \
+	tests/containerize_deploy
+
+test: $(TESTS)  ## run every test but the slow ones; ARGS='-k sweep', ARGS='tests/train_model/test_heads.py'
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/lint-imports --no-logo --quiet
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+test-unit: $(TESTS)  ## run the quick tests, in about a minute
+	@$(PYTEST) -m "not slow and not real_data" $(OTHERS:%=--ignore=%) $(ARGS)
+
+test-slow: $(TESTS)  ## run what takes minutes by itself, such as other processors under emulation
+	@$(PYTEST) -m slow $(ARGS)
 
 data: $(STAMP)  ## get the photographs out of the SUN 09 archive and split them; ARGS='--source FILE'
 	@$(BIN)/python -m data_prep_eda.sun09 --out data_prep_eda/data_sun09 $(ARGS)
 	@$(BIN)/python -m data_prep_eda.split
 
-sweep: $(STAMP)  ## one run a grid point; ARGS='--grid train_model/sweep/study_grid.yml --workers 2'
+sweep: $(STAMP)  ## one run per grid point; ARGS='--grid train_model/sweep/study_grid.yml --workers 2'
 	@$(BIN)/python -m train_model.sweep $(or $(ARGS),--grid train_model/sweep/study_grid.yml)
 
-benchmark: $(STAMP)  ## the original recipe and this one, side by side
+benchmark: $(STAMP)  ## the original recipe and this one, side by side; ARGS=--publish
 	@$(BIN)/python -m train_model.automation.benchmark $(ARGS)
 
-benchmark-serving: $(STAMP)  ## latency, cold start, memory, fuzzing and soak of the service
+benchmark-serving: $(TESTS)  ## latency, cold start, memory, fuzzing and soak of the service
 	@$(BIN)/python -m containerize_deploy.benchmark_serving $(ARGS)
 
-export: $(STAMP)  ## write train_model/model_training.py from notebook 06
+page: $(STAMP)  ## serve the page that runs the model in the browser; ARGS='--port 8001', ARGS=--no-serve
+	@$(BIN)/python -m containerize_deploy.page $(ARGS)
+
+benchmark-page: $(TESTS)  ## bytes, times and agreement of the page in Chromium; ARGS=--publish
+	@$(BIN)/python -m containerize_deploy.page.benchmark --images $(wildcard $(REAL)/other_sources) $(ARGS)
+
+export: $(TESTS)  ## write train_model/model_training.py from notebook 06
 	@$(BIN)/python -m train_model.automation.publish export
 
 publish: $(STAMP)  ## make a run on the real photographs the committed one; ARGS=runs/<timestamp>
 	@$(BIN)/python -m train_model.automation.publish publish $(ARGS)
 
-lint: $(STAMP)  ## format and lint code and notebooks
+clean-notebooks: $(STAMP)  ## take photographs and logs out of the notebooks, after running them in Jupyter
+	@$(BIN)/python -m train_model.automation.publish clean
+
+lint: $(TESTS)  ## format and lint code and notebooks, check which way imports point
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/lint-imports --no-logo
 
-lock: $(STAMP)  ## compile requirements.txt from pyproject.toml, for all supported Pythons at once
+# What only tests need stands in a file of its own, less what the first file pins already.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --quiet --custom-compile-command "make lock"
+lock: $(STAMP)  ## compile both requirements files from pyproject.toml, for all supported Pythons at once
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
-	@$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --quiet \
-		--custom-compile-command "make lock" --output-file requirements.txt
+	@cat requirements.txt requirements-test.txt | grep -v '^-r' > .lock-all  # pins stay as they are where they can
+	@$(COMPILE) --extra test --output-file .lock-all --no-annotate --no-header
+	@$(COMPILE) --constraint .lock-all | grep -v 'lock-all$$' > .lock && mv .lock requirements.txt
+	@{ echo "# What only tests need. This file is written by: make lock"; echo "-r requirements.txt"; \
+		grep -vxFf requirements.txt .lock-all; } > requirements-test.txt
+	@rm .lock-all
 
 clean:  ## remove what is generated, but neither data nor runs nor .venv
 	@rm -rf build .cache .pytest_cache .ruff_cache .hypothesis
-
-.PHONY: page benchmark-page
-page: $(STAMP)  ## serve the page that runs the model in the browser; ARGS='--port 8001', ARGS=--no-serve
-	@$(BIN)/python -m containerize_deploy.page $(ARGS)
-
-benchmark-page: $(STAMP)  ## bytes, times and agreement of the page in Chromium; ARGS=--publish
-	@$(BIN)/python -m containerize_deploy.page.benchmark --images $(wildcard $(REAL)/other_sources) $(ARGS)

@@ -206,7 +206,9 @@ def _read_jpeg(content: bytes) -> tuple[int, int, int, bool, int]:
 
 # FF may be repeated before a marker. In a scan's data, FF 00 is a data byte and D0 to D7 are restarts.
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)
-_JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # which is found twenty times faster than \xff+
+_JPEG_SCAN_END = re.compile(
+    rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL
+)  # which is found twenty times faster than \xff+
 
 
 def _decode_png(content: bytes, size: int) -> tuple[Image.Image, int]:

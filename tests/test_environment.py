@@ -31,8 +31,8 @@ def pip_part() -> list[str]:
     return next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
 
 
-def pins() -> list[Requirement]:
-    lines = (REPOSITORY / "requirements.txt").read_text().splitlines()
+def pins(file: str = "requirements.txt") -> list[Requirement]:
+    lines = (REPOSITORY / file).read_text().splitlines()
     return [Requirement(line) for line in lines if re.match(r"[A-Za-z0-9]", line)]
 
 
@@ -47,7 +47,7 @@ def test_pip_part_of_the_conda_environment_resolves_to_the_pins():
     # This environment was installed from requirements.txt; if the conda one differed anywhere, pip would want
     # to install something.
     wanted = [
-        part for line in pip_part() if line != "-e ." for part in line.split(" ", line.startswith("-r"))
+        part for line in pip_part() if line != "-e ." for part in line.split(" ", line[:2] in ("-r", "-c"))
     ]
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--report", "-", *wanted],
@@ -79,6 +79,16 @@ def test_every_declared_dependency_carries_its_reason():
     declared = re.findall(r'^  "[^"]+",.*$', text, re.MULTILINE)
     assert len(declared) > 30
     assert [line for line in declared if "  # " not in line and "scene-classifier[" not in line] == []
+
+
+def test_a_reader_installs_nothing_that_only_tests_need():
+    needed = {pin.name for pin in pins()}
+    added = {pin.name for pin in pins("requirements-test.txt")}
+    assert {"tensorflow", "papermill", "jupyter", "seaborn"} <= needed
+    for name in ("moto", "awscli", "distributed", "bokeh", "jax", "pytest", "ruff", "nbval", "mediapipe"):
+        assert name in added - needed
+    assert "-r requirements.txt" in (REPOSITORY / "requirements-test.txt").read_text().splitlines()
+    assert all(str(pin.specifier).startswith("==") for pin in pins("requirements-test.txt"))
 
 
 @pytest.mark.parametrize("python, has_tflite_runtime", [("3.11", True), ("3.12", False), ("3.13", False)])

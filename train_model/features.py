@@ -165,7 +165,7 @@ def extract_features(
 
     def prepare(row: int) -> np.ndarray:
         if view:
-            return view.apply(_decoded(digests[row], paths[row], backbone.input_size), digests[row])
+            return view.apply(decoded(digests[row], paths[row], backbone.input_size), digests[row])
         return load_image(paths[row], backbone.input_size)
 
     fresh: list[int] = []
@@ -206,7 +206,7 @@ def _digest(path: str | os.PathLike[str]) -> bytes:
 
 
 @functools.lru_cache(maxsize=DECODED)
-def _decoded(digest: bytes, path: str | os.PathLike[str], size: int) -> np.ndarray:
+def decoded(digest: bytes, path: str | os.PathLike[str], size: int) -> np.ndarray:
     """An image that further views are drawn from; its digest is part of the key, in case the file changes."""
     return load_image(path, size)
 

@@ -1,18 +1,24 @@
-"""Measures what this project's way of sweeping buys: `make benchmark`.
+"""Measures what this project's way costs, beside its bounds: `make benchmark`.
 
-Four measurements, each in its own function: the original project's recipe beside this project's, cost against the
-number of images, cost against the number of heads, and what papermill adds to a run. Where Keras sees a
-GPU, its augmented images per second are a fifth. Prints a table and writes JSON; `--publish` also replaces
-the copy in the repository, from which the README takes its figures.
+Each measurement has its own function: the original project's recipe beside this project's, cost against the number of
+images, cost against the number of heads, what papermill adds to a run, what a newcomer waits for, and, where Keras sees
+one, a GPU. Prints tables and writes JSON; `--publish` also replaces the copy in the repository and `benchmark.md`, which
+shows it.
 """
 
 from __future__ import annotations
+
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
 
 import argparse
 import json
 import multiprocessing
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,21 +35,26 @@ import nbformat
 import numpy as np
 import pandas as pd
 
-from data_prep_eda.dataset import Dataset, load_dataset
-from data_prep_eda.files import write_json
+from data_prep_eda.dataset import REPOSITORY, Dataset, load_dataset
+from data_prep_eda.files import write_json, write_text
 from data_prep_eda.preprocessing import SCENES
 from train_model.augmentation import AUGMENTATIONS
 from train_model.automation.notebook_run import run_notebook
 from train_model.backbones import BACKBONES, load_backbone
-from train_model.features import View, compute_litert, extract_features, litert_file
+from train_model.features import View, compute_litert, decoded, extract_features, litert_file
 from train_model.heads import train_heads
 from train_model.metrics import scene_indices
 
 PUBLISHED = Path(__file__).parent / "benchmark_results.json"
+PAGE = PUBLISHED.with_name("benchmark.md")
 MOBILENET = BACKBONES["mobilenet"]
 BATCH = 32
-RATES = {"none": (0.0001, 0.001, 0.01, 0.1), "as_implemented": (0.001, 0.01, 0.1)}  # the study's sweeps
+RATES = {
+    "none": (0.0001, 0.001, 0.01, 0.1),
+    "as_implemented": (0.001, 0.01, 0.1),
+}  # the original project's sweeps
 ENOUGH = 1000  # images that a measurement is made on; the sample is repeated until there are as many
+MOST = 32_768  # images of the largest measurement of growth
 
 Progress = Callable[[str], None]
 
@@ -82,10 +93,10 @@ def repeated(images: pd.DataFrame, times: int, folder: Path) -> pd.DataFrame:
 def original_sweep(
     train: pd.DataFrame, validation: pd.DataFrame, augmentation: str, rate: float, epochs: int
 ) -> dict:
-    """One training as the study wrote it: images through the whole network in every epoch.
+    """One training as the original project wrote it: images through the whole network in every epoch.
 
     Returns:
-        `epoch_seconds`, `epoch_cpu_seconds` and `val_accuracy`, one an epoch.
+        `epoch_seconds`, `epoch_cpu_seconds` and `val_accuracy`, one per epoch.
     """
     import tensorflow  # the recipe's image generator has no public name in Keras 3
 
@@ -155,11 +166,12 @@ def project_sweep(
     """The same trainings by this project, from an empty cache.
 
     Returns:
-        `seconds` and `cpu_seconds` of all rates together; `parts`: of the seconds, those spent on converting the
-        network for LiteRT (once for a machine), on features and on heads; `network_seconds`: what LiteRT's network
-        alone takes for one image; `val_accuracy`: rate to one value an epoch.
+        `seconds` and `cpu_seconds` of all rates together; `parts`: of the seconds, those spent on features (with the
+        conversion of the network for LiteRT, which happens once on a machine, beside decoding) and on heads;
+        `network_seconds`: what LiteRT's network alone takes for one image; `val_accuracy`: rate to one value per epoch.
     """
-    parts = dict.fromkeys(("conversion", "features", "heads"), 0.0)
+    parts = dict.fromkeys(("features", "heads"), 0.0)
+    decoded.cache_clear()
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
 
@@ -170,8 +182,6 @@ def project_sweep(
             return found
 
         began, cpu_began = time.perf_counter(), time.process_time()
-        network = litert_file(MOBILENET, "auto", cache)
-        parts["conversion"] = time.perf_counter() - began
         plain = features(train["path"]) if augmentation == "none" else None
         heads = train_heads(
             lambda epoch: (
@@ -188,7 +198,7 @@ def project_sweep(
         )
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
         parts["heads"] = seconds - sum(parts.values())
-        network_seconds = time_network(network)
+        network_seconds = time_network(litert_file(MOBILENET, "auto", cache))
     return {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
@@ -212,7 +222,7 @@ def time_network(network: Path, images: int = 300) -> float:
 def measure_recipe(
     dataset: Dataset, augmentation: str, epochs: int, original_epochs: int, say: Progress
 ) -> dict:
-    """The study's sweep of learning rates, by its own recipe and by this project's, turn by turn.
+    """The original project's sweep of learning rates, by its own recipe and by this project's, turn by turn.
 
     The original trains `original_epochs` of the epochs at each rate; the others are counted as its median epoch.
     This project runs its whole sweep after each of the original's rates, so that both meet the same weather.
@@ -287,27 +297,26 @@ def _peak_megabytes() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def measure_size(images: pd.DataFrame, repeats: int, say: Progress) -> list[dict]:
-    """Time and memory of 1, 2, 4 and 8 times the images, each in a fresh process with an empty cache."""
+def measure_size(images: pd.DataFrame, repeats: int, say: Progress, most: int = MOST) -> list[dict]:
+    """Time and memory of up to `most` images, each number in a fresh process with an empty cache."""
+    counts = [most // step for step in (32, 8, 2, 1)]
     context = multiprocessing.get_context("spawn")
     results: dict[int, list[tuple[float, float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        copies = repeated(images, 8, Path(folder))["path"].tolist()
+        copies = repeated(images, -(-most // len(images)), Path(folder))["path"].tolist()
         for repeat in range(repeats):
-            for times in (1, 2, 4, 8):
-                say(f"{times} × {len(images)} images, repeat {repeat + 1}")
+            for count in counts:
+                say(f"{count} images, repeat {repeat + 1}")
                 with tempfile.TemporaryDirectory() as cache:
                     litert_file(MOBILENET, "auto", Path(cache))  # the same few seconds at every size
                     answer = context.Queue()
-                    paths = copies[: times * len(images)]
-                    process = context.Process(target=_extract_alone, args=(paths, cache, answer))
+                    process = context.Process(target=_extract_alone, args=(copies[:count], cache, answer))
                     process.start()
-                    results.setdefault(times, []).append(answer.get(timeout=1800))
+                    results.setdefault(count, []).append(answer.get(timeout=1800))
                     process.join()
     rows = []
-    for times, measured in results.items():
+    for count, measured in results.items():
         seconds, before, peak = (statistics.median(column) for column in zip(*measured, strict=True))
-        count = times * len(images)
         rows.append(
             {
                 "images": count,
@@ -401,7 +410,41 @@ def measure_papermill(repeats: int, say: Progress, points: int = 8) -> dict:
     }
 
 
-# --- 5. A GPU, where there is one ---------------------------------------------------------------------------
+# --- 5. What a newcomer waits for ---------------------------------------------------------------------------
+
+
+def measure_newcomer(repeats: int, say: Progress) -> dict:
+    """Seconds from a fresh clone to the result on the sample, and of the tests; without the real photographs.
+
+    Returns:
+        The commands' medians in seconds, and `installer`: `uv` or `pip`. The installer's download cache is as it is.
+    """
+    commands = ("make setup", "make run", "make test-unit", "make test")
+    seconds: dict[str, list[float]] = {command: [] for command in commands}
+    for repeat in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), f"{folder}/clone"], check=True)
+            environment = {
+                name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "SCENES_"))
+            }
+            for command in commands:
+                say(f"{command} in a fresh clone, repeat {repeat + 1}")
+                began = time.perf_counter()
+                done = subprocess.run(
+                    command.split(), cwd=f"{folder}/clone", env=environment, capture_output=True, text=True
+                )
+                seconds[command].append(time.perf_counter() - began)
+                if done.returncode:
+                    raise RuntimeError(
+                        f"{command} failed in a fresh clone:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+                    )
+    uv = shutil.which("uv") and not subprocess.run(["uv", "--version"], capture_output=True).returncode
+    return {command: round(statistics.median(taken)) for command, taken in seconds.items()} | {
+        "installer": "uv" if uv else "pip"
+    }
+
+
+# --- 6. A GPU, where there is one ---------------------------------------------------------------------------
 
 
 def measure_gpu(images: pd.DataFrame, repeats: int, say: Progress) -> dict | None:
@@ -446,7 +489,7 @@ def machine() -> dict[str, Any]:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The figures as tables and sentences, for the terminal and the README.
+    """The figures as tables and sentences, for the terminal and `benchmark.md`.
 
     Args:
         results: what `main` wrote as JSON; measurements may be missing.
@@ -454,14 +497,23 @@ def markdown(results: dict[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    parts = []
+    parts = [
+        "# Benchmark",
+        "",
+        "Written by `make benchmark ARGS=--publish`; medians, the ratios within one run.",
+        "",
+    ]
     if recipes := results.get("recipe"):
         parts.append(
             "| sweep | the original's recipe | this project, cold cache | faster | by processor time | "
             "best validation accuracy, both | bound: the network alone |\n|---|---|---|---|---|---|---|"
         )
         for augmentation, one in recipes.items():
-            what = "without augmentation" if augmentation == "none" else "with the study's augmentation"
+            what = (
+                "without augmentation"
+                if augmentation == "none"
+                else "with the original project's augmentation"
+            )
             parts.append(
                 f"| {len(one['rates'])} rates × {one['epochs']} epochs, {what} | {one['original_seconds']:.0f} s | "
                 f"{one['project_seconds']:.1f} s ({part_words(one)}) | {times(one['ratio'])} × | {times(one['cpu_ratio'])} × | "
@@ -469,9 +521,9 @@ def markdown(results: dict[str, Any]) -> str:
                 f"{one['floor_seconds']:.1f} s ({one['share_of_floor']:.0%} of the time) |"
             )
         one = next(iter(recipes.values()))
-        parts[0] = (
-            f"{one['train']} training and {one['validation']} validation images "
-            f"({results['images']}).\n\n{parts[0]}"
+        parts[3] = (
+            f"## A sweep of learning rates\n\n{one['train']} training and {one['validation']} validation images "
+            f"({results['images']}).\n"
         )
         trained = one["original_epochs_trained"]
         if trained < one["epochs"]:
@@ -482,6 +534,7 @@ def markdown(results: dict[str, Any]) -> str:
             )
         parts.append("")
     if sizes := results.get("size"):
+        parts.append("## Growth\n")
         parts.append("| images | seconds | ms each | peak memory | of it features |\n|---|---|---|---|---|")
         parts += [
             f"| {row['images']:,} | {row['seconds']:.1f} | {row['milliseconds_each']:.1f} | "
@@ -494,16 +547,27 @@ def markdown(results: dict[str, Any]) -> str:
             parts.append(f"\nOf the time of an image the network by itself takes {alone:.1f} ms.")
         parts.append("")
     if heads := results.get("heads"):
+        parts.append("## Heads\n")
         parts.append("| heads trained together | seconds | times one head |\n|---|---|---|")
         parts += [f"| {row['heads']} | {row['seconds']:.1f} | {row['times_one_head']:.1f} |" for row in heads]
         parts.append("\nHeads that are trained together share every pass over the features.")
         parts.append("")
     if runs := results.get("papermill"):
+        parts.append("## Runs and workers\n")
         parts.append(
             f"A papermill run costs {runs['run_seconds']:.1f} s, most of it the start of a kernel. A sweep takes "
             f"{runs['start_seconds']:.1f} s to start and to write its table, and for {runs['points']} points that do "
-            f"nothing {runs['seconds_a_point']['1']:.1f} s a point with one worker, "
+            f"nothing {runs['seconds_a_point']['1']:.1f} s per point with one worker, "
             f"{runs['seconds_a_point']['2']:.1f} s with two, the start of the workers included."
+        )
+        parts.append("")
+    if waits := results.get("newcomer"):
+        parts.append("## From clone to result\n")
+        parts.append("| command, in a fresh clone | seconds |\n|---|---|")
+        parts += [f"| `{name}` | {taken} |" for name, taken in waits.items() if name != "installer"]
+        parts.append(
+            f"\nInstalled by {waits['installer']}, with the packages in its download cache. `make run` is on the drawn sample, "
+            f"without other sources; `make test` without the real photographs, and with the packages that only tests need."
         )
         parts.append("")
     if gpu := results.get("gpu"):
@@ -527,7 +591,7 @@ def part_words(recipe: dict[str, Any]) -> str:
     return ", ".join(f"{part} {seconds:.1f}" for part, seconds in recipe["project_parts"].items())
 
 
-MEASUREMENTS = ("recipe", "size", "heads", "papermill", "gpu")
+MEASUREMENTS = ("recipe", "size", "heads", "papermill", "newcomer", "gpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -555,9 +619,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--repeats", type=int, default=3, help="of each measurement; medians count (default: 3)"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark.json"))
-    parser.add_argument(
-        "--publish", action="store_true", help=f"also write {PUBLISHED.name}, which the README shows"
-    )
+    parser.add_argument("--publish", action="store_true", help=f"also write {PUBLISHED.name} and {PAGE.name}")
     options = parser.parse_args(arguments)
 
     def say(what: str) -> None:
@@ -582,6 +644,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "size": lambda: measure_size(dataset.images, options.repeats, say),
             "heads": lambda: measure_heads(len(dataset.split("train")), options.epochs, options.repeats, say),
             "papermill": lambda: measure_papermill(options.repeats, say),
+            "newcomer": lambda: measure_newcomer(options.repeats, say),
             "gpu": lambda: measure_gpu(dataset.images, options.repeats, say),
         }
         for name in options.only:
@@ -589,9 +652,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_json(options.out, results)  # after each: the next may take a while
     if options.publish:
         write_json(PUBLISHED, results)
+        write_text(PAGE, markdown(results) + "\n")
     print(markdown(results))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.run(main)

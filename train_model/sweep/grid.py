@@ -109,10 +109,13 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     except UnicodeDecodeError:
         raise GridError(f"{path} is not valid YAML: it is not text in UTF-8.") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        where = f"Line {mark.line + 1} of {path}" if mark else str(path)
+        if isinstance(error, yaml.reader.ReaderError):  # it knows the place in the text only
+            line = path.read_text(encoding="utf-8").count("\n", 0, error.position)
+        else:
+            mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+            line = mark.line if mark else 0
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        raise GridError(f"{where} is not valid YAML: {' '.join(what.split())}.") from None
+        raise GridError(f"Line {line + 1} of {path} is not valid YAML: {' '.join(what.split())}.") from None
     except RecursionError:
         raise GridError(f"{path} is not valid YAML for a grid: it nests without end.") from None
 
@@ -132,8 +135,9 @@ class _Reader:
         root = self.loader.get_single_node()
         parts = self.pairs(root, "the file") if isinstance(root, yaml.MappingNode) else {}
         if not isinstance(parts.get("notebook"), yaml.ScalarNode) or not parts["notebook"].value:
-            raise GridError(
-                f"{self.path}: expected a mapping with the key 'notebook', the path of the notebook to run."
+            raise self.error(
+                _line(root) if root else 1,
+                "expected a mapping with the key 'notebook', the path of the notebook to run.",
             )
         for key, node in parts.items():
             if key not in KEYS:
@@ -260,7 +264,13 @@ class _Reader:
         """A node as YAML reads it."""
         try:
             return self.loader.construct_object(node, deep=True)
-        except (ValueError, OverflowError, TypeError):  # 2024-13-45 looks like a date
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            ArithmeticError,
+            AttributeError,
+        ):  # 2024-13-45 looks like a date
             return node.value if isinstance(node, yaml.ScalarNode) else "something unreadable"
 
     def name(self, node: yaml.Node | None) -> str:

@@ -130,11 +130,51 @@ def test_a_grid_without_lists_is_one_point(study):
         ("points: [seed]", "'points' is a list of mappings"),
         ("grid: [", "is not valid YAML"),
         ('grid: {backbone: ["a/b", "a b"]}', "two different points would both be named 'backbone=a-b'"),
+        ("grid:\n  seed: [1,\n    -1]", "Line 5 .*seed.* a whole number"),
+        ("grid: {seed: [0, 00]}", "'grid' lists 0 twice for 'seed'"),
+        ("grid: {seed: []}", "'grid' takes a list of values for 'seed', found \\[\\]"),
+        ("grid: {learning_rate: [.nan]}", "Line 3 of .*learning_rate.* takes float, found nan|learning_rate"),
+        ("grid: {backbone: [resnet]}", "Line 3 of .*backbone.* mobilenet, xception"),
+        ("grid: {seed: [1]}\ngrid: {seed: [2]}", "Line 4 of .*has the key 'grid' twice"),
+        ("points: 3", "Line 3 of .*'points' is a list of mappings"),
+        ("points: [{seed: 2024-13-45}]", "Line 3 of .*'seed' of train.ipynb takes int, found '2024-13-45'"),
+        ("name: ../elsewhere", "Line 3 of .*'name' takes a folder's name"),
+        ("figure: {z: seed}", "Line 3 of .*'figure' takes x, y, colour, panel"),
+        ("grid: {seed: &all [*all]}", "Line 3 of "),
+        ("grid: {seed: [!!timestamp x]}", "Line 3 of .*'seed'"),
+        (
+            f"grid: {{seed: {list(range(200))}, learning_rate: {[n / 1000 for n in range(1, 100)]}}}",
+            "19,800 points",
+        ),
+        ("\x07", "Line 3 of .*special characters"),
+        ("\ttab: 1", "Line 3 of .*is not valid YAML"),
     ],
 )
 def test_a_grid_that_cannot_run_is_refused_before_anything_starts(study, grid, message):
     with pytest.raises(GridError, match=message):
         read_grid(study(grid))
+
+
+def test_values_are_read_by_the_notebooks_types(study):
+    """As on the command line: what YAML would make of a text doesn't matter."""
+    grid = read_grid(study("grid: {seed: [010, 1], learning_rate: [1e-3], backbone: [mobilenet]}"))
+    assert [point.parameters["seed"] for point in grid.points] == [10, 1]
+    for name in ("2024-05-01", "yes", "0x10", "1e-3"):
+        file = grid.path
+        file.write_text(f"notebook: train.ipynb\npoints: [{{flags: {name}}}]\n")
+        assert read_grid(file).points[0].parameters == {"flags": name}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"- a\n- b\n", b"\xff\xfe\x00", b"notebook: [", b"notebook: ''", b"notebook: nowhere.ipynb"],
+)
+def test_what_is_no_grid_file_is_refused(tmp_path, content):
+    (tmp_path / "grid.yml").write_bytes(content)
+    with pytest.raises(GridError, match=r"notebook|not valid YAML"):
+        read_grid(tmp_path / "grid.yml")
+    with pytest.raises(GridError, match="Expected a grid file"):
+        read_grid(tmp_path)
 
 
 def test_the_refusal_is_one_line_on_the_command_line(study, tmp_path, run_sweep):
@@ -252,6 +292,27 @@ def test_only_the_same_parameters_and_the_same_notebook_count_as_done(study):
     assert not is_done(grid, point, status | {"status": "running"})
     assert not is_done(grid, point, status | {"parameters": {"seed": 2}})
     assert not is_done(grid, point, status | {"digest": "of an older notebook"})
+
+
+def test_other_images_make_a_point_run_again(study, tmp_path, run_sweep, images):
+    grid = study("grid: {seed: [1]}")
+    notebook = nbformat.read(tmp_path / "train.ipynb", as_version=4)
+    notebook.cells[0].source += '\ndata_dir: str = ""  # folder of images'
+    nbformat.write(notebook, tmp_path / "train.ipynb")
+    grid.write_text(grid.read_text() + f"\npoints: [{{data_dir: '{images}'}}]\n")
+    command = ("--grid", grid, "--out", tmp_path / "runs")
+    assert run_sweep(*command)[0] == 0
+    assert "2 done, 0 to run" in run_sweep(*command)[1]
+    (images / "coast" / "coast_00.jpg").unlink()
+    code, printed = run_sweep(*command)
+    assert (
+        code == 0
+        and "1 done, 1 to run (1 of them ran with another version of the notebook or on other images)"
+        in printed
+    )
+    (images / "coast").rename(images / "seaside")
+    code, printed = run_sweep(*command)
+    assert code == 2 and "Expected" in printed and printed.count("\n") == 1
 
 
 # --- In a bucket ------------------------------------------------------------------------------------------
