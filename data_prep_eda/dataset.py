@@ -49,6 +49,11 @@ class Dataset:
             return "SUN 09 images"
         return "your own images"
 
+    @property
+    def source(self) -> str:
+        """In a word, where they come from."""
+        return {"SUN 09 images": "SUN 09", "your own images": "own"}.get(self.kind, "sample")
+
     def counts(self) -> pd.DataFrame:
         """Number of images per scene (rows) and split (columns), with totals."""
         table = pd.crosstab(self.images["scene"], self.images["split"])
@@ -207,24 +212,44 @@ def _is_split(folder: Path) -> bool:
     return bool(present)
 
 
+def scene_folders(folder: Path, extra: Sequence[str] = ()) -> dict[str, Path]:
+    """The subfolders named after the scenes, whatever their case, in the scenes' order; hidden ones don't count."""
+    found = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and not is_junk(path)}
+    return {name: found[name] for name in (*SCENES, *extra) if name in found}
+
+
+def is_junk(path: Path) -> bool:
+    """Whether a file or folder is something that a system left behind, and nobody's image."""
+    return path.name.startswith((".", "__", "@")) or path.name.lower() in ("thumbs.db", "desktop.ini")
+
+
+def image_files(folder: Path, rejected: list[dict[str, str]]) -> list[Path]:
+    """The image files in a folder, sorted by name; files of other types go to `rejected`."""
+    files = []
+    for path in sorted(folder.iterdir()):
+        if is_junk(path):
+            continue
+        if path.suffix.lower() in SUFFIXES:
+            files.append(path)
+        else:
+            rejected.append({"path": str(path), "reason": f"not one of {', '.join(SUFFIXES)}"})
+    return files
+
+
 def _scene_rows(folder: Path, rejected: list[dict[str, str]]) -> list[dict[str, str]]:
     """Rows without a split for the image files below `folder/<scene>`; other files go to `rejected`."""
-    found = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if found != sorted(SCENES):
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_junk(path))
+    folders = scene_folders(folder)
+    if len(folders) < len(SCENES) or len(found) > len(SCENES):
         raise DatasetError(
             f"Expected exactly the subfolders {', '.join(SCENES)} in {folder}, found "
             f"{', '.join(found) or 'none'}. Rename or move the others."
         )
-    rows = []
-    for scene in SCENES:
-        for path in sorted((folder / scene).iterdir()):
-            if path.name.startswith("."):
-                continue
-            if path.suffix.lower() in SUFFIXES:
-                rows.append({"path": str(path), "name": path.name, "scene": scene})
-            else:
-                rejected.append({"path": str(path), "reason": f"not one of {', '.join(SUFFIXES)}"})
-    return rows
+    return [
+        {"path": str(path), "name": path.name, "scene": scene}
+        for scene, place in folders.items()
+        for path in image_files(place, rejected)
+    ]
 
 
 def _reason(row: dict[str, str]) -> str | None:

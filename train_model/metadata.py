@@ -53,15 +53,18 @@ def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
         The file's bytes, the same for the same arguments.
 
     Raises:
-        ValueError: `version`, `labels` or `score_threshold` is missing.
+        ValueError: it is no TFLite file, or `version`, `labels` or `score_threshold` is missing.
     """
+    if content[4:8] != b"TFL3":
+        raise ValueError("Expected a TFLite file, found something else.")
     missing = {"version", "labels", "score_threshold"} - set(facts)
     if missing:
         raise ValueError(f"Expected the facts {', '.join(sorted(missing))} too, found {', '.join(facts)}.")
+    facts = facts | {"score_threshold": float(facts["score_threshold"])}  # NumPy's, too
     files = {
         LABELS: "\n".join(facts["labels"]),
         "score_labels.txt": "in_scope",
-        "score_calibration.txt": f"1,4,{-4 * facts['score_threshold']!r}",
+        "score_calibration.txt": f"1,4,{-4 * facts['score_threshold'] + 0.0!r}",
         FACTS: json.dumps({key: value for key, value in facts.items() if key != "labels"}, indent=2) + "\n",
     }
     stream = io.BytesIO(_with_buffer(content, _flatbuffer(facts)))

@@ -114,10 +114,10 @@ def fit_ood_score(
     lead_scale = WEIGHTS["lead"] / (features @ lead_kernel + lead_bias).max(axis=1).std()
 
     unit = _unit(features)
-    clusters = KMeans(min(PROTOTYPES, len(unit)), n_init=1, random_state=seed).fit(unit)
+    count = min(PROTOTYPES, max(1, len(unit) // 4))  # else every image of a few is its own prototype
+    clusters = KMeans(count, n_init=1, random_state=seed).fit(unit)
     prototypes = _unit(clusters.cluster_centers_).T
-    spread = (unit @ prototypes).max(axis=1).std()
-    nearness_scale = WEIGHTS["nearness"] / max(spread, 1e-6)  # fewer images than prototypes: each is its own
+    nearness_scale = WEIGHTS["nearness"] / max((unit @ prototypes).max(axis=1).std(), 0.01)
 
     evidence_kernel = np.zeros(features.shape[1])
     if others is not None and len(others):

@@ -11,8 +11,8 @@ import pytest
 
 from containerize_deploy.scene_model import MODEL_FILE, ModelError, SceneModel, cpus, read_facts
 from data_prep_eda.preprocessing import SCENES
+from train_model.evaluation.out_of_scope_inputs import synthetic_images
 from train_model.metadata import add_metadata
-from train_model.out_of_scope import synthetic_images
 
 MODEL = SceneModel()
 IMAGE = np.random.default_rng(0).integers(0, 256, (MODEL.size, MODEL.size, 3), np.uint8)

@@ -98,7 +98,7 @@ def test_two_threads_that_load_models_at_once_leave_standard_error_open(capfd):
     hidden = threading.Event()
 
     def load(seconds):  # loading hides standard error for as long as it takes
-        with tflite._quiet_stderr():
+        with tflite.quiet_stderr():
             hidden.set()
             time.sleep(seconds)
 

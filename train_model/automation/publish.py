@@ -1,8 +1,9 @@
 """Keeps the committed notebooks fit to be committed, and the training script in step with its notebook.
 
-python -m train_model.automation.publish publish RUN     a run on the real images becomes the committed one
-python -m train_model.automation.publish export          writes train_model/model_training.py from notebook 06
-python -m train_model.automation.publish check           says what in the committed notebooks breaks the rules
+python -m train_model.automation.publish publish RUN   a run on the real photographs becomes the committed one
+python -m train_model.automation.publish clean         takes photographs and logs out of the notebooks, after Jupyter
+python -m train_model.automation.publish export        writes train_model/model_training.py from notebook 06
+python -m train_model.automation.publish check         says what in the committed notebooks breaks the rules
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from data_prep_eda.dataset import REPOSITORY
-from data_prep_eda.files import replacing, write_text
+from data_prep_eda.files import replacing, write_json, write_text
 from train_model.automation.run_study import NOTEBOOKS, STATE
-from train_model.study import METRICS
+from train_model.study import METRICS, MODEL, MODEL_FILE, read_metrics
 
 SOURCE = NOTEBOOKS / "06_train_final_model.ipynb"
 SCRIPT = REPOSITORY / "train_model" / "model_training.py"
@@ -37,10 +38,8 @@ PLACEHOLDER = "[Photographs are shown here when you run the notebook. They may n
 
 # What a run leaves and the repository keeps: file in the run's folder to its place.
 MODELS = {
-    "models/scene_mobilenet.keras": REPOSITORY / "train_model" / "scene_mobilenet.keras",
-    "models/scene-classifier-model.tflite": REPOSITORY
-    / "containerize_deploy"
-    / "scene-classifier-model.tflite",
+    f"models/{MODEL}.keras": REPOSITORY / "train_model" / f"{MODEL}.keras",
+    f"models/{MODEL_FILE}": REPOSITORY / "containerize_deploy" / MODEL_FILE,
 }
 
 
@@ -57,45 +56,52 @@ def tags(cell: NotebookNode) -> list[str]:
 
 
 def publish(run: Path) -> list[Path]:
-    """Makes a run's notebooks, figures and models the committed ones.
+    """Makes a run's notebooks, metrics and models the committed ones.
 
     Args:
-        run: folder of a complete run on the SUN 09 images with the notebooks' own parameters.
+        run: folder of a complete run on the SUN 09 images, in one piece and with the notebooks' own parameters.
 
     Returns:
         The files written.
 
     Raises:
-        NotFit: the run is incomplete, used the sample, or changed parameters.
+        NotFit: the run is incomplete or resumed, used other images, or changed parameters.
     """
     if not (run / STATE).is_file():
         raise NotFit(f"Expected the folder of a run, with {STATE} in it; found none in {run.name}.")
-    state = json.loads((run / STATE).read_text())
-    names = [path.stem for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
+    state = json.loads((run / STATE).read_text(encoding="utf-8"))
+    names = [path.stem for path in numbered_notebooks()]
     bad = [name for name in names if state["notebooks"].get(name, {}).get("status") != "complete"]
     if bad:
         raise NotFit(f"Expected a complete run, but {', '.join(bad)} did not complete in it.")
-    if changed := set(state["parameters"]) - {"data_dir"}:
+    if state.get("resumed"):
         raise NotFit(
-            f"Expected a run with the notebooks' own parameters, found others for {', '.join(changed)}."
+            "Expected a run in one piece, found one that was resumed: its figures may come from different code. "
+            "Run all notebooks again."
         )
-    metrics = json.loads((run / METRICS).read_text())
-    kinds = {value for name, value in metrics.items() if name.endswith(".images")}
+    if changed := set(state["parameters"]) - {"data_dir", "other_sources"}:
+        raise NotFit(
+            f"Expected a run with the notebooks' own parameters, found others for {', '.join(sorted(changed))}."
+        )
+    metrics = read_metrics(run)
+    kinds = {section["data"] for section in metrics.values() if "data" in section}
     if kinds != {"SUN 09 images"}:
         raise NotFit(f"Expected a run on the SUN 09 images, found one on {', '.join(sorted(kinds))}.")
 
     written = []
     for name in names:
         notebook = clean(nbformat.read(run / "notebooks" / f"{name}.ipynb", as_version=4))
-        target = NOTEBOOKS / f"{name}.ipynb"
-        write_text(target, nbformat.writes(notebook) + "\n")
-        written.append(target)
+        written.append(write_text(NOTEBOOKS / f"{name}.ipynb", nbformat.writes(notebook) + "\n"))
     for source, target in MODELS.items():
         with replacing(target) as part:
             shutil.copyfile(run / source, part)
         written.append(target)
-    write_text(COMMITTED_METRICS, json.dumps(metrics, indent=2) + "\n")
-    return [*written, COMMITTED_METRICS]
+    return [*written, write_json(COMMITTED_METRICS, metrics)]
+
+
+def numbered_notebooks() -> list[Path]:
+    """The committed notebooks, in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
@@ -184,22 +190,25 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that this runs without installation
 
-from data_prep_eda.dataset import DatasetError
-from train_model.backbones import WeightsNotFound
-'''
-
-_EDGE = """
 
 def tell(kind, error, trace):
-    \"\"\"Says what is wrong with the input in a sentence; anything else is a bug and keeps its traceback.\"\"\"
-    if issubclass(kind, (DatasetError, WeightsNotFound)):
+    """Says what is wrong with the input in a sentence; anything else is a bug and keeps its traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("\\nInterrupted. The features computed so far are kept.", file=sys.stderr)
+        return
+    from data_prep_eda.dataset import DatasetError
+    from train_model.backbones import WeightsNotFound
+    from train_model.parameters import ParameterError
+
+    if issubclass(kind, (DatasetError, WeightsNotFound, ParameterError)):
         print(error, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 
 
 sys.excepthook = tell
-"""
+
+'''
 
 
 def _parameters() -> dict[str, dict[str, str]]:
@@ -224,7 +233,7 @@ def _assignments() -> list[str]:
     """Flags to the names that the cells use; folders as the shell means them, from where it stands."""
     return [
         f"{name} = arguments.{name} and str(Path(arguments.{name}).expanduser().resolve())"
-        if name.endswith("_dir")
+        if name.endswith(("_dir", "_sources"))
         else f"{name} = arguments.{name}"
         for name in _parameters()
     ]
@@ -240,7 +249,7 @@ def export() -> str:
     body, _ = exporter.from_filename(str(SOURCE))
     body = re.sub(r"^#!.*\n# coding: utf-8\n", "", body).lstrip()
     setup, rest = body.split("plots.use_theme()\n", 1) if "plots.use_theme()\n" in body else ("", body)
-    text = _PREAMBLE.format(source=SOURCE.name) + setup + _EDGE + rest
+    text = _PREAMBLE.format(source=SOURCE.name) + setup + rest
     for command in (["check", "--fix", "--quiet", "--select", "I,F401"], ["format", "--quiet"]):
         text = subprocess.run(
             [sys.executable, "-m", "ruff", *command, "--stdin-filename", "model_training_export.py", "-"],
@@ -260,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("publish", help="make a run the committed one").add_argument("run", type=Path)
+    commands.add_parser("clean", help="take photographs and logs out of the committed notebooks")
     commands.add_parser("export", help="write train_model/model_training.py")
     commands.add_parser("check", help="check the committed notebooks")
     options = parser.parse_args(arguments)
@@ -270,11 +280,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except NotFit as error:
             print(error, file=sys.stderr)
             return 1
+    elif options.command == "clean":
+        for path in numbered_notebooks():
+            write_text(path, nbformat.writes(clean(nbformat.read(path, as_version=4))) + "\n")
     elif options.command == "export":
         write_text(SCRIPT, export())
         print(SCRIPT.relative_to(REPOSITORY))
     else:
-        found = [f"{path.name}: {p}" for path in sorted(NOTEBOOKS.glob("*.ipynb")) for p in problems(path)]
+        found = [f"{path.name}: {p}" for path in numbered_notebooks() for p in problems(path)]
         print("\n".join(found) or "All notebooks keep the rules.")
         return bool(found)
     return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from tests.train_model.sweep.test_sweep import SCHEDULER, WORKER, bucket, study  # noqa: F401
 
 REPOSITORY = Path(__file__).parents[3]

@@ -1,0 +1,218 @@
+"""Images from further sources beside the data set: other cameras, other years, other ideas of what a coast is.
+
+A source is a folder with subfolders `coast`, `forest` and `mountain`, any of them, and if it likes `other` for images
+of anything else. Sources lie side by side in one folder. Notebooks 06 to 08 train on them and test by leaving one out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from data_prep_eda.dataset import REPOSITORY, SAMPLE, Dataset, DatasetError, image_files, scene_folders
+from data_prep_eda.duplicates import NEAR_HASH, near_duplicates
+from data_prep_eda.preprocessing import SCENES, ImageError, load_image
+
+FOLDER = "other_sources"
+OTHER = "other"
+COLUMNS = ["path", "name", "source", "scene", "theme"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The images of further sources.
+
+    Attributes:
+        folder: where they lie; None where there are none.
+        images: one row per image: `path`, `name`, `source` (folder), `scene` (or `other`), `theme` (of an image in
+            `other`, as the start of its name tells; else empty).
+        rejected: images left out: `path`, `reason`.
+    """
+
+    folder: Path | None
+    images: pd.DataFrame
+    rejected: pd.DataFrame
+
+    def counts(self) -> pd.DataFrame:
+        """Number of images per source (rows) and scene (columns)."""
+        table = pd.crosstab(self.images["source"], self.images["scene"])
+        return table.reindex(columns=[*SCENES, OTHER], fill_value=0).rename_axis(index=None, columns=None)
+
+    def __str__(self) -> str:
+        if self.folder is None:
+            return (
+                "Other sources: none. How the model does on images from elsewhere, and on images of other things, "
+                "stays open (data_prep_eda/README.md says where to get some)."
+            )
+        lines = [f"Other sources: {len(self.images)} images", str(self.counts())]
+        if len(self.rejected):
+            lines.append(f"Left out: {len(self.rejected)}")
+            lines += [f"  {row.path}: {row.reason}" for row in self.rejected.head(10).itertuples()]
+        return "\n".join(lines)
+
+
+def find_sources(other_sources: str, dataset: Dataset) -> Path | None:
+    """The folder of further sources.
+
+    Args:
+        other_sources: a folder; or empty for the first of: the environment variable `SCENES_OTHER_SOURCES`, the
+            folder `other_sources` of this repository, one beside the data set's folder. With the embedded sample
+            only a folder that is named counts.
+        dataset: the data set they lie beside.
+
+    Raises:
+        DatasetError: a named folder does not exist.
+    """
+    named = other_sources or os.environ.get("SCENES_OTHER_SOURCES", "")
+    if named:
+        folder = Path(named).expanduser()
+        if not folder.is_dir() and (REPOSITORY / folder).is_dir():  # Jupyter stands in notebooks/
+            folder = REPOSITORY / folder
+        if not folder.is_dir():
+            raise DatasetError(
+                f"Expected a folder of sources at {folder}, found {'a file' if folder.exists() else 'nothing'}. "
+                f"Name a folder with one subfolder per source, or leave other_sources empty."
+            )
+        return folder.resolve()
+    if dataset.folder == SAMPLE:
+        return None
+    places = (REPOSITORY / FOLDER, dataset.folder.parent / FOLDER)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def load_sources(
+    other_sources: str, dataset: Dataset, progress: Callable[[int, int], None] | None = None
+) -> Sources:
+    """Lists the images of further sources, decodes each once, and leaves copies out.
+
+    An image that the data set or an earlier source has too, also cropped, scaled or coloured a little differently,
+    is left out: it would be tested on what was trained on.
+
+    Args:
+        other_sources: see `find_sources`.
+        dataset: the data set they are to be used with.
+        progress: called with (done, all) while images are decoded.
+
+    Returns:
+        The sources; none where there is no such folder.
+
+    Raises:
+        DatasetError: a named folder does not exist, or holds no source.
+    """
+    folder = find_sources(other_sources, dataset)
+    if folder is None:
+        return Sources(None, pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=["path", "reason"]))
+    rejected: list[dict[str, str]] = []
+    rows = [row for source in _source_folders(folder) for row in _rows(source, rejected)]
+    own = dataset.images["path"].tolist()
+    paths = own + [row["path"] for row in rows]
+    hashes = _hashes(paths, progress)
+    copies = _copies(paths, hashes, [""] * len(own) + [row["source"] for row in rows])
+    good = []
+    for position, row in enumerate(rows, len(own)):
+        found = hashes[position]
+        if isinstance(found, str):
+            rejected.append({"path": row["path"], "reason": found})
+        elif position in copies:
+            rejected.append(
+                {"path": row["path"], "reason": f"shows the same as {Path(copies[position]).name}"}
+            )
+        else:
+            good.append(row)
+    return Sources(
+        folder, pd.DataFrame(good, columns=COLUMNS), pd.DataFrame(rejected, columns=["path", "reason"])
+    )
+
+
+def all_images(dataset: Dataset, sources: Sources) -> pd.DataFrame:
+    """The data set's images and those of the sources in one table.
+
+    Returns:
+        One row per image: `path`, `name`, `source`, `scene` (or `other`), `split` and `theme`. The data set keeps its
+        splits; everything of the sources is for training.
+    """
+    own = dataset.images.assign(source=dataset.source, theme="")
+    table = pd.concat([own, sources.images.assign(split="train")], ignore_index=True)
+    return table[["path", "name", "source", "scene", "split", "theme"]]
+
+
+def _source_folders(folder: Path) -> list[Path]:
+    """The sources in a folder; a folder that is a source itself counts as the only one."""
+    if scene_folders(folder, extra=(OTHER,)):
+        return [folder]
+    inside = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
+    )
+    found = [path for path in inside if scene_folders(path, extra=(OTHER,))]
+    if not found:
+        raise DatasetError(
+            f"Expected one subfolder per source in {folder}, each with some of the subfolders "
+            f"{', '.join((*SCENES, OTHER))}; found {', '.join(path.name for path in inside) or 'no folders'}."
+        )
+    return found
+
+
+def _rows(source: Path, rejected: list[dict[str, str]]) -> list[dict[str, str]]:
+    rows = []
+    for scene, place in scene_folders(source, extra=(OTHER,)).items():
+        for path in image_files(place, rejected):
+            theme = re.sub(rf"_{re.escape(source.name)}.*|\.\w+$", "", path.name) if scene == OTHER else ""
+            row = {"path": str(path), "name": path.name, "source": source.name, "scene": scene}
+            rows.append(row | {"theme": theme})
+    return rows
+
+
+def _hashes(
+    paths: list[str], progress: Callable[[int, int], None] | None
+) -> list[tuple[bytes, np.ndarray] | str]:
+    """SHA-256 and perceptual hash (64 bits) of each file, or why it cannot be used."""
+
+    def one(path: str) -> tuple[bytes, np.ndarray] | str:
+        try:
+            content = Path(path).read_bytes()
+            small = Image.fromarray(load_image(content, 32)).convert("L")
+        except ImageError as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        return hashlib.sha256(content).digest(), imagehash.phash(small).hash.ravel()
+
+    found = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+        for done, value in enumerate(pool.map(one, paths), 1):
+            found.append(value)
+            if progress:
+                progress(done, len(paths))
+    return found
+
+
+def _copies(
+    paths: list[str], hashes: list[tuple[bytes, np.ndarray] | str], sources: list[str]
+) -> dict[int, str]:
+    """Position of each image that an earlier source has too, to that image's path."""
+    usable = np.array([position for position, found in enumerate(hashes) if not isinstance(found, str)], int)
+    if not len(usable):
+        return {}
+    bits = np.array([hashes[position][1] for position in usable], np.float32)
+    distance = bits.shape[1] - bits @ bits.T - (1 - bits) @ (1 - bits).T
+    place = np.array(sources)[usable]
+    near = np.triu((distance <= NEAR_HASH) & (place[:, None] != place[None]), k=1)
+    first, second = np.nonzero(near)
+    candidates = np.unique(np.r_[first, second])
+    pairs = near_duplicates([paths[usable[position]] for position in candidates])
+    same = {(candidates[row.first], candidates[row.second]) for row in pairs.itertuples()}
+    copies = {}
+    for one, other in sorted(same):
+        if place[one] != place[other]:
+            copies.setdefault(int(usable[other]), paths[usable[one]])
+    return copies
