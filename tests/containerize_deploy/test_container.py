@@ -282,6 +282,39 @@ def test_a_docker_that_runs_nothing_is_no_engine(tmp_path, monkeypatch, script):
     assert why_docker_does_not_run().startswith("no Docker engine: ")
 
 
+@pytest.mark.slow
+def test_the_tests_pass_on_a_machine_of_stubs(tmp_path):
+    """A folder with spaces and other letters, next to no variables, and a PATH whose programs run nothing."""
+    for name in (
+        "python3.11",
+        "python3.12",
+        "python3.13",
+        "docker",
+        "chromium",
+        "node",
+        "zsh",
+        "qemu-aarch64",
+    ):
+        stub(tmp_path / "bin", name, SHIM)
+    folder = tmp_path / "Küste und Wälder"
+    shutil.copytree(
+        ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".cache", "runs", "data")
+    )
+    names = ("container", "deploy_guides", "template")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-m", "not slow", "-rs", "-p", "no:cacheprovider"]
+        + [f"tests/containerize_deploy/test_{name}.py" for name in names],
+        cwd=folder,
+        env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path)}
+        | {name: value for name, value in os.environ.items() if name.startswith("PIP_")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"SKIPPED .*no Docker engine: .*command not found", done.stdout)
+    assert "no zsh works here" in done.stdout
+
+
 def test_a_runtime_without_xnnpack_is_logged_once(image, tmp_path):
     """As on Lambda's arm64 machines, if it were not for the two files of test_arm64.py."""
     code = """if True:
