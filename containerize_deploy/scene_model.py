@@ -87,8 +87,9 @@ class SceneModel:
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
                 raise ModelError(f"Expected a TFLite model in {path.name}, found: {error}") from None
-        if "XNNPACK" not in "".join(said):
-            _tell_that_it_is_slow("".join(said).strip())
+        complaints = [line for line in "".join(said).splitlines() if line and not line.startswith("INFO")]
+        if complaints:
+            _log_complaints("; ".join(complaints))
         self._lock = threading.Lock()
         self._find_tensors(path.name)
         self.classify(np.zeros((self.size, self.size, 3), np.uint8))
@@ -165,15 +166,13 @@ def _captured_stderr() -> Iterator[list[str]]:
 
 
 @functools.cache  # once per process, however many models it loads
-def _tell_that_it_is_slow(said: str) -> None:
-    """Logs that LiteRT goes without XNNPACK, as where a system does not tell of its processors.
+def _log_complaints(complaints: str) -> None:
+    """Logs what LiteRT complains of at its start, and what that means.
 
-    LiteRT does so silently; it then takes some six times as long, and answers differ slightly from those that were
-    tested (pytorch/cpuinfo issue 143).
+    The known case: a system that hides its processors, as Lambda's arm64 machines do. LiteRT then drops XNNPACK, takes
+    some six times as long, and answers differ slightly from those that were tested (pytorch/cpuinfo issue 143).
     """
-    reason = (
-        f"LiteRT runs without XNNPACK: slower, and not quite the tested answers. It said: {said or 'nothing'}"
-    )
+    reason = f"LiteRT complains, and may run without XNNPACK, slower and with slightly other answers: {complaints}"
     print(json.dumps({"level": "WARNING", "reason": [reason]}), file=sys.stderr, flush=True)
 
 
