@@ -65,3 +65,10 @@ lock: $(STAMP)  ## compile requirements.txt from pyproject.toml, for all support
 
 clean:  ## remove what is generated, but neither data nor runs nor .venv
 	@rm -rf build .cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: page benchmark-page
+page: $(STAMP)  ## serve the page that runs the model in the browser; ARGS='--port 8001', ARGS=--no-serve
+	@$(BIN)/python -m containerize_deploy.page $(ARGS)
+
+benchmark-page: $(STAMP)  ## bytes, times and agreement of the page in Chromium; ARGS=--publish
+	@$(BIN)/python -m containerize_deploy.page.benchmark --images $(wildcard $(REAL)/other_sources) $(ARGS)

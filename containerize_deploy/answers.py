@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from containerize_deploy.scene_model import Classification, SceneModel
-from data_prep_eda.preprocessing import ImageError, load_image
-
-if TYPE_CHECKING:
-    from containerize_deploy.fetching import Policy
+from containerize_deploy.settings import Policy
+from data_prep_eda.preprocessing import MAX_BYTES, ImageError, load_image
 
 # Error codes and the HTTP status that each one travels under.
 STATUS = {
@@ -19,22 +17,20 @@ STATUS = {
     "not_allowed": 403,  # the address leads where the service does not fetch from
     "not_found": 404,
     "method_not_allowed": 405,
-    "too_large": 413,  # too many bytes, pixels or photographs
+    "too_large": 413,  # too many bytes, pixels or images
     "not_an_image": 415,
-    "undecodable": 422,  # an image, but broken
+    "undecodable": 422,  # an image, but damaged
     "internal": 500,
-    "upstream_failed": 502,  # the photograph's address did not deliver it
+    "upstream_failed": 502,  # the image's address did not deliver it
     "upstream_slow": 504,
-    "out_of_time": 504,  # the function's own time was up before this photograph's turn
+    "out_of_time": 504,  # the function's own time was up before this image's turn
 }
 
-MAX_BYTES = 20_000_000  # of one photograph, fetched or sent
-
-_OF_PHOTOGRAPH = {"unsupported": "not_an_image", "too_large": "too_large", "undecodable": "undecodable"}
+_OF_IMAGE = {"unsupported": "not_an_image", "too_large": "too_large", "undecodable": "undecodable"}
 
 
 class ServiceError(Exception):
-    """A request, or one photograph of it, that gets an error for an answer.
+    """A request, or one image of it, that gets an error for an answer.
 
     Attributes:
         code: a key of `STATUS`.
@@ -54,40 +50,38 @@ class ServiceError(Exception):
         return {"error": {"code": self.code, "status": self.status, "message": str(self)}}
 
 
-def classify(model: SceneModel, photograph: bytes) -> Classification:
+def classify(model: SceneModel, content: bytes) -> Classification:
     """Classifies an image file's bytes.
 
     Raises:
-        ServiceError: the bytes are not a usable photograph.
+        ServiceError: the bytes are not a usable image.
     """
-    if len(photograph) > MAX_BYTES:
-        raise ServiceError("too_large", f"The photograph is larger than {MAX_BYTES / 1e6:.0f} MB.")
     try:
-        pixels = load_image(photograph, model.size)
+        pixels = load_image(content, model.size)
     except ImageError as error:
         message = str(error)
-        raise ServiceError(_OF_PHOTOGRAPH[error.reason], f"{message[0].upper()}{message[1:]}.") from None
+        raise ServiceError(_OF_IMAGE[error.reason], f"{message[0].upper()}{message[1:]}.") from None
     return model.classify(pixels)
 
 
-def fetch_photograph(url: str, policy: Policy | None = None, deadline_s: float | None = None) -> bytes:
-    """Fetches a photograph's bytes from a URL, by the rules of `containerize_deploy.fetching`.
+def fetch_image(url: str, policy: Policy, deadline_s: float | None = None) -> bytes:
+    """Fetches an image's bytes from a URL, by the rules of `containerize_deploy.fetching`.
 
     Args:
         url: absolute http or https URL.
-        policy: what may be fetched; by default what the environment says.
+        policy: what may be fetched.
         deadline_s: seconds for everything; at most, and by default, `fetching.DEADLINE_S`.
 
     Raises:
         ServiceError: the URL is not allowed or the fetch failed.
     """
-    # Imported late: TLS costs 30 ms at a cold start, and a request that brings its photograph needs none.
+    # Imported late: TLS costs 30 ms at a cold start, and a request that brings its image needs none.
     from containerize_deploy import fetching
 
     try:
         return fetching.fetch(
             url,
-            policy or fetching.Policy.from_environment(),
+            policy,
             deadline_s=min(fetching.DEADLINE_S, deadline_s or fetching.DEADLINE_S),
             max_bytes=MAX_BYTES,
         )

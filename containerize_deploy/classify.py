@@ -4,7 +4,7 @@
     python -m containerize_deploy.classify --json holiday/
 
 A folder stands for every file in it, in sorted order. `--json` prints one array with `file`, `label`,
-`probabilities`, `in_scope` and `score` a photograph, or `file` and `error` where there is none to be had.
+`probabilities`, `in_scope` and `score` per image, or `file` and `error` where there is none to be had.
 """
 
 from __future__ import annotations
@@ -19,50 +19,54 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from containerize_deploy.answers import MAX_BYTES, ServiceError, classify, fetch_photograph
+from containerize_deploy.answers import ServiceError, classify, fetch_image
 from containerize_deploy.scene_model import ModelError, SceneModel
+from containerize_deploy.settings import Policy, SettingsError
+from containerize_deploy.test import describe, unreadable
+from data_prep_eda.preprocessing import MAX_BYTES
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Classifies what the command line names.
 
     Returns:
-        0; 1 if some photograph could not be read, but not with `--json`, where that is part of the answer;
-        2 if the model cannot be loaded.
+        0; 1 if some image could not be read, but not with `--json`, where that is part of the answer;
+        2 if the model cannot be loaded, or the environment has a setting that means nothing.
     """
     parser = argparse.ArgumentParser(
         prog="python -m containerize_deploy.classify", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
-        "photographs", nargs="+", metavar="PHOTO", help="image file, folder of them, or http(s) URL"
+        "images", nargs="+", metavar="IMAGE", help="image file, folder of them, or http(s) URL"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON array instead of a line each")
     options = parser.parse_args(arguments)
     threads = os.cpu_count() or 1
     models: queue.SimpleQueue[SceneModel] = queue.SimpleQueue()
     try:
-        for _ in range(threads):  # a model answers one photograph at a time, and costs little to load
+        policy = Policy.from_environment()
+        for _ in range(threads):  # a model answers one image at a time, and costs little to load
             models.put(SceneModel(threads=1))
-    except ModelError as error:
+    except (ModelError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 2
 
     def answer_for(source: str) -> dict[str, Any]:
         model = models.get()
         try:
-            return _answer(model, source)
+            return _answer(model, source, policy)
         finally:
             models.put(model)
 
     failed = False
     # Threads, not processes: Pillow and LiteRT work outside Python's lock.
     with ThreadPoolExecutor(threads) as pool:
-        answers = pool.map(answer_for, expand(options.photographs))
+        answers = pool.map(answer_for, expand(options.images))
         if options.json:
             print(json.dumps(list(answers), indent=1))
             return 0
         for answer in answers:
-            print(_line(answer), flush=True)
+            print(f"{answer['file']}: {describe(answer)}", flush=True)
             failed |= "error" in answer
     return int(failed)
 
@@ -86,10 +90,10 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def _answer(model: SceneModel, source: str) -> dict[str, Any]:
+def _answer(model: SceneModel, source: str, policy: Policy) -> dict[str, Any]:
     try:
-        photograph = fetch_photograph(source) if is_url(source) else _read(source)
-        return {"file": source, **classify(model, photograph).to_json()}
+        content = fetch_image(source, policy) if is_url(source) else _read(source)
+        return {"file": source, **classify(model, content).to_json()}
     except ServiceError as error:
         return {"file": source, **error.to_json()}
 
@@ -99,17 +103,15 @@ def _read(name: str) -> bytes:
         with open(name, "rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ServiceError("not_found", f"The file cannot be read: {error.strerror}.") from None
-
-
-def _line(answer: dict[str, Any]) -> str:
-    if "error" in answer:
-        return f"{answer['file']}: {answer['error']['message']}"
-    ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-    odds = ", ".join(f"{label} {probability:.1%}" for label, probability in ranked)
-    return f"{answer['file']}: {odds if answer['in_scope'] else f'none of these, or hard to tell ({odds})'}"
+        raise ServiceError("not_found", unreadable(error)) from None
 
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # file names are bytes, and not always text
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read the lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,4 +1,4 @@
-"""Fetches a photograph that a stranger names by URL, without letting the stranger reach anything inside.
+"""Fetches an image that a stranger names by URL, without letting the stranger reach anything inside.
 
 The rules: http and https on their usual ports; the name is resolved once, every address it has must be
 public, and the connection goes to that very address (so a second look-up cannot answer differently);
@@ -8,8 +8,7 @@ from the first look-up to the last byte. No proxy, cookie, password or `.netrc` 
 Built on `http.client` and `ipaddress`. The best established library for this, requests-hardened 1.3,
 resolves, checks and pins well, but caps neither bytes nor the time of the whole exchange, accepts any port,
 and pins the first address without looking at the others; what it leaves out is most of this file. It also
-brings requests and four more packages, which would take as long to import as everything else. Here nothing
-is installed.
+brings requests and four more packages, which would take as long to import as everything else.
 """
 
 from __future__ import annotations
@@ -17,21 +16,20 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
-import os
 import socket
 import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
-MAX_BYTES = 20_000_000  # a 48-megapixel JPEG; the uncompressed photograph is limited elsewhere
-MAX_REDIRECTS = 3
+from containerize_deploy.settings import Policy, ascii_host
+from data_prep_eda.preprocessing import MAX_BYTES
+
+MAX_REDIRECTS = 5
 DEADLINE_S = 10.0  # for the whole exchange, redirects included
-PORTS = {"http": 80, "https": 443}  # others are other services, and mail or databases are no photographs
-LONGEST_URL = 2048
+PORTS = {"http": 80, "https": 443}  # others are other services, and mail or databases are no images
+LONGEST_URL = 8192  # characters; presigned S3 addresses have 2,300
 
 # All public IPv6 addresses (IANA); loopback, link-local, site-local, IPv4-mapped and NAT64 lie outside.
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
@@ -51,7 +49,7 @@ _NOT_PUBLIC = tuple(
 
 
 class FetchError(Exception):
-    """A URL whose photograph cannot be had.
+    """A URL whose image cannot be had.
 
     Attributes:
         reason: `malformed` (not a usable URL), `not_allowed` (leads where this service does not go),
@@ -61,46 +59,6 @@ class FetchError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Whether and from where photographs are fetched.
-
-    Attributes:
-        enabled: False refuses every URL.
-        hosts: names that may be fetched from; one that starts with a dot stands for the domain and
-            everything under it. Empty: any public host.
-        user_agent: how the service introduces itself; some hosts want a contact in it.
-    """
-
-    enabled: bool = True
-    hosts: tuple[str, ...] = ()
-    user_agent: str = "scene-classifier/1.0"
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Policy:
-        """Reads `FETCH_URLS` (`on` or `off`), `FETCH_HOSTS` (comma-separated) and `FETCH_USER_AGENT`.
-
-        Raises:
-            ValueError: `FETCH_URLS` is neither; a typing error must not open what was meant to be shut.
-        """
-        switch = environment.get("FETCH_URLS", "on").strip().lower()
-        if switch not in ("on", "off"):
-            raise ValueError(f"Expected FETCH_URLS to be 'on' or 'off', found {switch!r}.")
-        hosts = (host.strip().lower() for host in environment.get("FETCH_HOSTS", "").split(","))
-        return cls(
-            enabled=switch == "on",
-            hosts=tuple(host for host in hosts if host),
-            user_agent=environment.get("FETCH_USER_AGENT", "").strip() or cls.user_agent,
-        )
-
-    def allows(self, host: str) -> bool:
-        """Whether the list of hosts lets this one through."""
-        return not self.hosts or any(
-            host == entry.removeprefix(".") or (entry.startswith(".") and host.endswith(entry))
-            for entry in self.hosts
-        )
 
 
 def is_public(address: str) -> bool:
@@ -151,12 +109,22 @@ def fetch(
         if location is None:
             return body
         try:
-            url = urllib.parse.urljoin(url, location)
+            url = urllib.parse.urljoin(url, _as_browsers_read(location))
         except ValueError:
             raise FetchError(
                 "upstream_failed", "The address redirects to something that is no URL."
             ) from None
     raise FetchError("upstream_failed", f"The address redirects more than {MAX_REDIRECTS} times.")
+
+
+def _as_browsers_read(location: str) -> str:
+    """A Location header: its bytes are UTF-8, or else are escaped one by one, and a space is a slip."""
+    raw = location.strip().encode("latin-1")  # as http.client decodes headers
+    try:
+        location = raw.decode()
+    except UnicodeDecodeError:
+        location = urllib.parse.quote(raw, safe=bytes(range(0x21, 0x7F)))
+    return location.replace(" ", "%20")
 
 
 def _exchange(url: str, policy: Policy, ends_at: float, max_bytes: int) -> tuple[bytes, str | None]:
@@ -201,7 +169,7 @@ def _exchange(url: str, policy: Policy, ends_at: float, max_bytes: int) -> tuple
 
 def _read(response: http.client.HTTPResponse, max_bytes: int, ends_at: float) -> bytes:
     """The body, given up as soon as it is, or says it is, longer than allowed."""
-    too_large = FetchError("too_large", f"The photograph is larger than {max_bytes / 1e6:.0f} MB.")
+    too_large = FetchError("too_large", f"The image is larger than {max_bytes / 1e6:.0f} MB.")
     if response.length is not None and response.length > max_bytes:
         raise too_large
     announced = response.length
@@ -224,19 +192,21 @@ def _parse(url: str) -> tuple[str, str, int, str]:
         raise FetchError("malformed", f"Expected a URL of 1 to {LONGEST_URL} characters.")
     if any(character <= " " or character in "\\\x7f" for character in url):
         raise FetchError("malformed", "The URL has a space, a backslash or a control character in it.")
+    if any("\ud800" <= character <= "\udfff" for character in url):
+        raise FetchError("malformed", "The URL has half a character in it (a lone surrogate).")
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
-        host = (parts.hostname or "").rstrip(".")
-        if not host.isascii():
-            host = host.encode("idna").decode("ascii").lower()
+        host = parts.hostname or ""
         if "[" in parts.netloc:
             ipaddress.IPv6Address(host)
+        elif parts.scheme in PORTS:
+            host = ascii_host(host)
     except ValueError:  # UnicodeError is one
         raise FetchError("malformed", "The URL cannot be parsed.") from None
     if parts.scheme not in PORTS:
         raise FetchError("not_allowed", "Only http and https addresses are fetched.")
-    if not host or len(host) > 253 or "%" in host:  # no escapes in names, no zones in addresses
+    if "%" in host:  # no zones in addresses
         raise FetchError("malformed", "The URL names no usable host.")
     if parts.username is not None or parts.password is not None:
         raise FetchError("malformed", "The URL carries a user name or a password; send it without.")
@@ -289,11 +259,23 @@ def _slow() -> FetchError:
     return FetchError("upstream_slow", "The address took too long to answer.")
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """The response after interim ones, like 102 and 103; http.client itself passes over 100 only."""
+
+    def begin(self) -> None:
+        """Reads status and headers."""
+        super().begin()
+        while 100 <= self.status < 200:
+            self.headers = None  # or it would not begin anew
+            super().begin()
+
+
 class _PinnedConnection(http.client.HTTPConnection):
     """An HTTP connection to an address that has been checked, under the name that it was asked for."""
 
     def __init__(self, scheme: str, host: str, port: int, address: str, timeout: float) -> None:
         self.default_port = PORTS[scheme]  # leaves the port out of the Host header where it is the usual one
+        self.response_class = _FinalResponse
         super().__init__(f"[{host}]" if ":" in host else host, port, timeout=timeout)
         self._address = (address, port)
         self._server_name = host if scheme == "https" else None

@@ -1,33 +1,43 @@
 """The AWS Lambda function: coast, forest or mountain?
 
 Takes a plain event (`{"url": …}`, `{"image": "<base64>"}`, or a list of either as `urls` or `images`), or an
-HTTP request in payload format 2.0, as Function URLs and HTTP APIs send it, whose body is such an event or the
-image itself. README.md beside this file has the table of what goes in and what comes out.
+HTTP request as Function URLs, HTTP APIs, REST APIs and load balancers send it, whose body is such an event or
+the image itself. README.md beside this file has the table of what goes in and what comes out.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import codecs
+import collections
+import hashlib
+import itertools
 import json
-import os
+import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from containerize_deploy.answers import MAX_BYTES, ServiceError, classify, fetch_photograph
+from containerize_deploy.answers import ServiceError, classify, fetch_image
 from containerize_deploy.scene_model import SceneModel
+from containerize_deploy.settings import Policy, cors_origin
+from data_prep_eda.preprocessing import MAX_BYTES
 
-MAX_PHOTOGRAPHS = 16  # of one request
-FETCHES_AT_ONCE = 8
+MAX_IMAGES = 16  # of one request
+FETCHES_AT_ONCE = 8  # and at most so many images in memory
 RESERVE_S = 1.0  # kept back to write the answer
 
-# Loaded while Lambda starts the environment, where the CPU is fast, and kept for every request.
+# Read and loaded while Lambda starts the environment, where the CPU is fast, and kept for every request.
+POLICY = Policy.from_environment()
+CORS_ORIGIN = cors_origin()
 MODEL = SceneModel()
 
-_FORMS = "Expected exactly one of url, image, urls and images"
+FORMS = ("url", "image", "urls", "images")
+PAGE = Path(__file__).with_name("upload_page.html")  # what GET on / answers to a browser
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
@@ -45,156 +55,213 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     http = _http_request(event)
     try:
         status, answer, headers = _answer(event, http, _clock(context), record)
-    except ServiceError as error:
-        status, answer, headers = error.status, error.to_json(), {}
-        record.errors.append(f"{error.code}: {error}")
     except Exception as error:
-        unexpected = ServiceError(
-            "internal", "Something went wrong here; the log knows what, under this request's id."
-        )
-        status, answer, headers = unexpected.status, unexpected.to_json(), {}
-        record.errors.append(f"internal: {type(error).__name__}")
-        record.traceback = traceback.format_exc()
+        failure = record.failure(error)
+        status, answer, headers = failure.status, failure.to_json(), {}
     record.write(context, status)
     return answer if http is None else _envelope(http, status, answer, headers)
 
 
 def _answer(
-    event: Any, http: dict[str, Any] | None, time_left: Callable[[], float], record: _Record
-) -> tuple[int, dict[str, Any], dict[str, str]]:
+    event: Any, http: _Http | None, time_left: Callable[[], float], record: _Record
+) -> tuple[int, dict[str, Any] | str, dict[str, str]]:
     """Status, answer and extra headers."""
     if http is None:
         return 200, _classify_event(event, time_left, record), {}
-    method, path = http.get("method"), _path(event, http)
-    if method == "POST":
+    if http.method == "POST":
         return 200, _classify_event(_body(event), time_left, record), {}
-    if method == "OPTIONS":
+    if http.method == "OPTIONS":
         return 204, {}, _preflight()
-    if method not in ("GET", "HEAD"):
+    if http.method not in ("GET", "HEAD"):
         raise ServiceError(
-            "method_not_allowed", "POST classifies a photograph, GET on / tells how the service is."
+            "method_not_allowed", "POST classifies an image, GET on / tells how the service is."
         )
-    if path != "/":
+    if http.path != "/":
         raise ServiceError(
             "not_found", "There is only / here: POST classifies, GET tells how the service is."
         )
+    if "text/html" in http.headers.get("accept", "") and PAGE.is_file():
+        return 200, *_page()
     return 200, {"status": "ok", "model": MODEL.identity}, {}
 
 
 def _classify_event(event: Any, time_left: Callable[[], float], record: _Record) -> dict[str, Any]:
     """Answers a plain event, or an image's bytes as they came in an HTTP body."""
     if isinstance(event, bytes):
-        record.photographs = 1
+        record.images = 1
         return {**classify(MODEL, event).to_json(), "model": MODEL.identity}
-    forms = [key for key in ("url", "image", "urls", "images") if isinstance(event, dict) and key in event]
-    if len(forms) != 1:
-        raise ServiceError("malformed", f"{_FORMS}, found {' and '.join(forms) or 'none of them'}.")
-    (form,) = forms
-    wanted = event[form]
-    one = form in ("url", "image")
-    if one and not isinstance(wanted, str):
-        raise ServiceError("malformed", f"Expected {form} to be a string.")
-    if not one:
-        if not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
-            raise ServiceError("malformed", f"Expected {form} to be a list of strings, with at least one.")
-        if len(wanted) > MAX_PHOTOGRAPHS:
-            raise ServiceError(
-                "too_large", f"Expected at most {MAX_PHOTOGRAPHS} photographs, found {len(wanted)}."
-            )
-    photographs = [wanted] if one else wanted
-    record.photographs = len(photographs)
-    sources = _fetch_all(photographs, time_left) if form in ("url", "urls") else map(_decoder, photographs)
-    if one:
-        (source,) = sources
-        return {**classify(MODEL, source()).to_json(), "model": MODEL.identity}
+    form = _form(event)
+    images = event[form] if form.endswith("s") else [event[form]]
+    record.images = len(images)
+    sources = _sources(images, form.startswith("image"), time_left)
+    if not form.endswith("s"):
+        return {**classify(MODEL, next(sources)()).to_json(), "model": MODEL.identity}
     answers = [_one_of_many(source, time_left, record) for source in sources]
     return {"answers": answers, "model": MODEL.identity}
+
+
+def _form(event: Any) -> str:
+    """Which of `FORMS` an event has, after checking that it has one, and well."""
+    expected = f"Expected a JSON object with exactly one of {', '.join(FORMS)}"
+    if not isinstance(event, dict):
+        kinds = {list: "a list", str: "a text", type(None): "nothing"}
+        raise ServiceError("malformed", f"{expected}, found {kinds.get(type(event), 'something else')}.")
+    forms = [form for form in FORMS if form in event]
+    if len(forms) != 1:
+        raise ServiceError("malformed", f"{expected}, found {' and '.join(forms) or 'none of them'}.")
+    (form,) = forms
+    wanted = event[form]
+    if not form.endswith("s"):
+        if not isinstance(wanted, str):
+            raise ServiceError("malformed", f"Expected {form} to be a string.")
+    elif not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
+        raise ServiceError("malformed", f"Expected {form} to be a list of strings, with at least one.")
+    elif len(wanted) > MAX_IMAGES:
+        raise ServiceError("too_large", f"Expected at most {MAX_IMAGES} images, found {len(wanted)}.")
+    return form
 
 
 def _one_of_many(
     source: Callable[[], bytes], time_left: Callable[[], float], record: _Record
 ) -> dict[str, Any]:
-    """The answer for one photograph of a list; its failure is its own."""
+    """The answer for one image of a list; its failure is its own."""
     try:
-        photograph = source()
+        content = source()
         if time_left() <= RESERVE_S:
-            raise ServiceError(
-                "out_of_time", "The time was up before this photograph's turn; send fewer at once."
-            )
-        return classify(MODEL, photograph).to_json()
-    except ServiceError as error:
-        record.errors.append(f"{error.code}: {error}")
-        return error.to_json()
+            raise _out_of_time()
+        return classify(MODEL, content).to_json()
+    except Exception as error:
+        return record.failure(error).to_json()
 
 
-def _decoder(text: str) -> Callable[[], bytes]:
-    return lambda: _from_base64(text)
+def _sources(
+    images: list[str], encoded: bool, time_left: Callable[[], float]
+) -> Iterator[Callable[[], bytes]]:
+    """For each image a function that gives its bytes, or raises why there are none.
 
+    URLs are fetched at the same time, but never more of them ahead than `FETCHES_AT_ONCE`: the bytes of 16
+    images would fill the function's memory.
+    """
 
-def _from_base64(text: str) -> bytes:
-    if len(text) > MAX_BYTES * 4 // 3 + 4:
-        raise ServiceError("too_large", f"The photograph is larger than {MAX_BYTES / 1e6:.0f} MB.")
-    try:
-        # The base64 command breaks lines, which is the one liberty taken here.
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise ServiceError("malformed", "Expected the image as base64, found something else.") from None
+    def bring(image: str) -> bytes:
+        if encoded or _DATA_URL.match(image):
+            return _from_base64(image)
+        left = time_left() - RESERVE_S
+        if left <= 0:
+            raise _out_of_time()
+        return fetch_image(image, POLICY, deadline_s=left)
 
-
-def _fetch_all(urls: list[str], time_left: Callable[[], float]) -> list[Callable[[], bytes]]:
-    """Fetches at the same time; each result is a function that gives the bytes or raises why not."""
-    left = time_left() - RESERVE_S
-
-    def fetch(url: str) -> bytes:
-        remaining = min(left, time_left() - RESERVE_S)
-        if remaining <= 0:
-            raise ServiceError(
-                "out_of_time", "The time was up before this photograph's turn; send fewer at once."
-            )
-        return fetch_photograph(url, deadline_s=remaining)
-
-    if len(urls) == 1:
-        return [lambda: fetch(urls[0])]
+    if encoded or len(images) == 1:
+        yield from (lambda image=image: bring(image) for image in images)
+        return
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        return [pool.submit(fetch, url).result for url in urls]
+        fetches = (pool.submit(bring, image) for image in images)
+        ahead = collections.deque(itertools.islice(fetches, FETCHES_AT_ONCE))
+        while ahead:
+            yield ahead.popleft().result
+            ahead.extend(itertools.islice(fetches, 1))
+
+
+def _out_of_time() -> ServiceError:
+    return ServiceError("out_of_time", "The time was up before this image's turn; send fewer at once.")
+
+
+def _from_base64(text: str) -> bytes:
+    """The bytes that base64 stands for, also as a data URL."""
+    if found := _DATA_URL.match(text):
+        text = text[found.end() :]
+    # The base64 command breaks lines, which is the one liberty taken here.
+    text = "".join(text.split()) if "\n" in text or " " in text else text
+    if len(text) > MAX_BYTES * 4 // 3 + 4:
+        raise ServiceError("too_large", f"The image is larger than {MAX_BYTES // 1_000_000} MB.")
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii.Error is one
+        raise ServiceError("malformed", "Expected the image as base64, found something else.") from None
+
+
+_DATA_URL = re.compile(r"\s*data:[^,]{0,100};base64,", re.IGNORECASE)
 
 
 # HTTP
 
 
-def _http_request(event: Any) -> dict[str, Any] | None:
-    """The part of a payload-2.0 event that describes the HTTP request; None for a plain event."""
-    request_context = event.get("requestContext") if isinstance(event, dict) else None
-    http = request_context.get("http") if isinstance(request_context, dict) else None
-    return http if isinstance(http, dict) else None
+@dataclass(frozen=True)
+class _Http:
+    """An HTTP request, whoever passed it on.
+
+    Attributes:
+        method, path: anything at all, since the event may hold anything.
+        headers: those that are strings, under their names in lower case.
+    """
+
+    method: Any
+    path: Any
+    headers: dict[str, str]
 
 
-def _path(event: dict[str, Any], http: dict[str, Any]) -> str:
-    """The path without the HTTP API's stage, which comes first unless the stage is `$default`."""
-    path = event.get("rawPath") or http.get("path") or "/"
-    stage = event["requestContext"].get("stage")
-    if not isinstance(path, str):
-        return ""
-    if isinstance(stage, str) and stage and (path == f"/{stage}" or path.startswith(f"/{stage}/")):
-        path = path.removeprefix(f"/{stage}")
-    return path or "/"
+def _http_request(event: Any) -> _Http | None:
+    """The HTTP request that an event describes; None for a plain event.
+
+    Function URLs and HTTP APIs send payload format 2.0, REST APIs format 1.0, and load balancers one like it.
+    """
+    if not isinstance(event, dict):
+        return None
+    context = event.get("requestContext")
+    context = context if isinstance(context, dict) else {}
+    http = context.get("http")
+    if isinstance(http, dict):
+        method, path = http.get("method"), event.get("rawPath") or http.get("path") or "/"
+    elif "httpMethod" in event or "elb" in context:
+        method, path = event.get("httpMethod"), event.get("path") or "/"
+    else:
+        return None
+    # The path begins with the HTTP API's stage, unless that is `$default`.
+    stage = context.get("stage")
+    if isinstance(path, str) and stage and isinstance(stage, str) and f"{path}/".startswith(f"/{stage}/"):
+        path = path.removeprefix(f"/{stage}") or "/"
+    headers = event.get("headers")
+    headers = headers.items() if isinstance(headers, dict) else ()
+    return _Http(method, path, {str(name).lower(): text for name, text in headers if isinstance(text, str)})
 
 
 def _body(event: dict[str, Any]) -> Any:
     """The plain event, or the image's bytes, that an HTTP request carries.
 
-    What the content type claims counts for nothing; no image starts with a brace.
+    What the content type claims counts for nothing; no image starts like JSON.
     """
     body = event.get("body")
+    expected = f"Expected an image's bytes as the body, or a JSON object with one of {', '.join(FORMS)}"
     if not isinstance(body, str) or not body:
-        raise ServiceError("malformed", f"Expected an image or JSON in the body. {_FORMS}, found no body.")
+        raise ServiceError("malformed", f"{expected}, found no body.")
     raw = (
         _from_base64(body) if event.get("isBase64Encoded") is True else body.encode("utf-8", "surrogatepass")
     )
-    if raw.lstrip()[:1] != b"{":
-        return raw
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # json knows these encodings by themselves
+        return _from_json(raw)
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    if raw.lstrip()[:1] in (b"{", b"[", b'"'):
+        return _from_json(raw)
+    if raw[:100].lstrip()[:5].lower() == b"data:":
+        return _from_base64(raw.decode("utf-8", "replace"))
+    for start, found in _MISTAKEN.items():
+        if re.match(start, raw, re.IGNORECASE):
+            raise ServiceError("malformed", f"{expected}, found {found}.")
+    return raw
+
+
+# What people send instead, by how it starts, and what helps.
+_MISTAKEN = {
+    rb"--[^\r\n]{1,100}\r?\ncontent-": 'a form (curl sends a file as it is with --data-binary "@image.jpg")',
+    rb"(url|image)s?(\[\]|%5B%5D)?=": "a form's fields",
+    rb"\s*https?://": 'an address (send {"url": "…"})',
+    rb"/9j/|iVBORw0KGgo|UklGR|AAAA[GHI]GZ0eXB": 'base64 (send {"image": "…"})',
+}
+
+
+def _from_json(raw: bytes) -> Any:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
@@ -202,22 +269,22 @@ def _body(event: dict[str, Any]) -> Any:
 
 
 def _envelope(
-    http: dict[str, Any], status: int, answer: dict[str, Any], headers: dict[str, str]
+    http: _Http, status: int, answer: dict[str, Any] | str, headers: dict[str, str]
 ) -> dict[str, Any]:
-    """The answer as Function URLs and HTTP APIs send it on."""
-    silent = status == 204 or http.get("method") == "HEAD"
+    """The answer as Function URLs, APIs and load balancers send it on."""
+    silent = status == 204 or http.method == "HEAD"
     headers = {"content-type": "application/json", "cache-control": "no-store", **headers}
     if status == 405:
         headers["allow"] = "GET, HEAD, OPTIONS, POST"
-    if origin := _cors_origin():
-        headers["access-control-allow-origin"] = origin
-    body = "" if silent else json.dumps(answer)
+    if CORS_ORIGIN:
+        headers["access-control-allow-origin"] = CORS_ORIGIN
+    body = "" if silent else answer if isinstance(answer, str) else json.dumps(answer)
     return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}
 
 
 def _preflight() -> dict[str, str]:
-    """What a browser wants to know before it lets another site's page post a photograph."""
-    if not _cors_origin():
+    """What a browser wants to know before it lets another site's page post an image."""
+    if not CORS_ORIGIN:
         return {}
     return {
         "access-control-allow-methods": "GET, HEAD, POST",
@@ -226,9 +293,24 @@ def _preflight() -> dict[str, str]:
     }
 
 
-def _cors_origin() -> str:
-    """Whose pages may call: `CORS_ORIGIN`; any by default (no cookie is involved), none if empty."""
-    return os.environ.get("CORS_ORIGIN", "*").strip()
+def _page() -> tuple[str, dict[str, str]]:
+    """The page for browsers, and headers that let it run its own style and script, call this, and no more."""
+    page = PAGE.read_text(encoding="utf-8")
+    allowed = {"connect-src": "'self'", "img-src": "blob:"}
+    for tag in ("style", "script"):
+        (inside,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        allowed[f"{tag}-src"] = (
+            f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+        )
+    policy = "; ".join(f"{key} {value}" for key, value in allowed.items())
+    return page, {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": f"default-src 'none'; {policy}; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'",
+        "referrer-policy": "no-referrer",
+        "vary": "accept",
+        "x-content-type-options": "nosniff",
+    }
 
 
 # Time and log
@@ -246,16 +328,27 @@ class _Record:
     """The log line of one request. It holds no URL, address or image: those are the caller's."""
 
     started: float = field(default_factory=time.perf_counter)
-    photographs: int = 0
+    images: int = 0
     errors: list[str] = field(default_factory=list)
     traceback: str | None = None
 
+    def failure(self, error: Exception) -> ServiceError:
+        """Notes what went wrong, and says what the caller may know of it."""
+        if isinstance(error, ServiceError):
+            self.errors.append(f"{error.code}: {error}")
+            return error
+        self.errors.append(f"internal: {type(error).__name__}")
+        self.traceback = "".join(traceback.format_exception(error))
+        return ServiceError(
+            "internal", "Something went wrong here; the log knows what, under this request's id."
+        )
+
     def write(self, context: Any, status: int) -> None:
         line = {
-            "level": "ERROR" if status == 500 else "WARNING" if self.errors else "INFO",
+            "level": "ERROR" if self.traceback else "WARNING" if self.errors else "INFO",
             "request_id": str(getattr(context, "aws_request_id", None)),
             "status": status,
-            "photographs": self.photographs,
+            "photographs": self.images,
             "milliseconds": round((time.perf_counter() - self.started) * 1000, 1),
             "model": MODEL.version,
         }

@@ -2,7 +2,8 @@
 
     python -m containerize_deploy.local_runtime --port 9000
 
-then answers at the address where the container's emulator would, so that test.py can call it. The tests and
+then answers at the address where the container's emulator would, so that test.py can call it, and at any other
+as a Function URL, so that a browser can. The tests and
 `benchmark_serving.py` use the classes below. The Runtime API is documented at
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html; its client is awslambdaric, as in the base image.
 """
@@ -10,6 +11,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html; its client is aw
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import http.server
 import json
@@ -213,31 +215,64 @@ def running(
         api.close()
 
 
+def emulator(api: RuntimeApi, port: int = 0) -> http.server.ThreadingHTTPServer:
+    """A web server on the loopback in front of a function; its caller runs and closes it.
+
+    Events posted to `INVOCATIONS` are answered as by the container's emulator, everything else as by a Function
+    URL.
+
+    Args:
+        api: of the function, as `running` gives it.
+        port: 0 takes a free one.
+    """
+
+    class Emulator(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            try:
+                if self.path == INVOCATIONS:
+                    status, headers, answer = 200, {"content-type": "application/json"}, api.invoke_raw(body)
+                else:
+                    sent = api.invoke(self._event(body))
+                    status, headers, answer = sent["statusCode"], sent["headers"], sent["body"].encode()
+            except (FunctionError, TimeoutError) as error:
+                status, headers = 502, {"content-type": "application/json"}
+                answer = json.dumps({"errorMessage": str(error)}).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_GET = do_HEAD = do_OPTIONS = do_PUT = do_POST
+
+        def _event(self, body: bytes) -> dict[str, Any]:
+            """The request in payload format 2.0."""
+            path, _, query = self.path.partition("?")
+            event = {
+                "version": "2.0",
+                "rawPath": path,
+                "rawQueryString": query,
+                "headers": {name.lower(): value for name, value in self.headers.items()},
+                "requestContext": {"http": {"method": self.command, "path": path}, "stage": "$default"},
+                "isBase64Encoded": True,
+            }
+            return event | ({"body": base64.b64encode(body).decode()} if body else {})
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    return http.server.ThreadingHTTPServer(("127.0.0.1", port), Emulator)
+
+
 def main() -> None:
     """Serves the function at the emulator's address until interrupted."""
     parser = argparse.ArgumentParser(description="Serve the Lambda function on this machine, without Docker.")
     parser.add_argument("--port", type=int, default=9000, help="of 127.0.0.1; 0 takes a free one")
     options = parser.parse_args()
-
-    with running(log=sys.stderr) as (api, _):
-
-        class Emulator(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                event = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                try:
-                    status, answer = 200, api.invoke_raw(event)
-                except (FunctionError, TimeoutError) as error:
-                    status, answer = 502, json.dumps({"errorMessage": str(error)}).encode()
-                self.send_response(status if self.path == INVOCATIONS else 404)
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), Emulator)
-        print(f"Listening at http://127.0.0.1:{server.server_port}{INVOCATIONS}", flush=True)
+    with running(log=sys.stderr) as (api, _), emulator(api, options.port) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        print(f"Listening at {address}{INVOCATIONS}; for browsers at {address}/", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
 

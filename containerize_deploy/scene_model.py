@@ -30,12 +30,12 @@ class ModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Classification:
-    """What the model says of one photograph.
+    """What the model says of one image.
 
     Attributes:
         label: the likeliest scene.
-        probabilities: of each scene, summing up to 1.
-        in_scope: whether the photograph looks like any of the scenes at all.
+        probabilities: of each scene; they sum to 1.
+        in_scope: whether the image looks like any of the scenes at all.
         score: what `in_scope` rests on; higher is more like a scene.
     """
 
@@ -61,7 +61,7 @@ class SceneModel:
     """
 
     def __init__(self, path: Path = MODEL_FILE, threads: int | None = None) -> None:
-        """Loads the model and runs it once, so that the first photograph is as quick as the others.
+        """Loads the model and runs it once, so that the first image is as quick as the others.
 
         Args:
             path: the `.tflite` file.
@@ -102,7 +102,7 @@ class SceneModel:
         expected = {"probabilities": (1, len(self.labels)), "score": (1, 1)}
         (pixels,) = inputs.values() if len(inputs) == 1 else (None,)
         if pixels is None or pixels["dtype"] is not np.uint8 or len(pixels["shape"]) != 4:
-            raise ModelError(f"Expected {name} to take one uint8 photograph, found {inputs}.")
+            raise ModelError(f"Expected {name} to take one uint8 image, found {inputs}.")
         if shapes != expected:
             raise ModelError(f"Expected {name} to give {expected}, found {shapes}.")
         self.size = int(pixels["shape"][1])
@@ -115,14 +115,14 @@ class SceneModel:
         """Which model answered: its version and the SHA-256 of its file."""
         return {"version": self.version, "digest": f"sha256:{self.digest}"}
 
-    def classify(self, photograph: np.ndarray) -> Classification:
-        """Classifies one photograph.
+    def classify(self, image: np.ndarray) -> Classification:
+        """Classifies one image.
 
         Args:
-            photograph: `uint8 [size, size, 3]`, RGB, as `data_prep_eda.preprocessing.load_image` gives it.
+            image: `uint8 [size, size, 3]`, RGB, as `data_prep_eda.preprocessing.load_image` gives it.
         """
         with self._lock:
-            self._interpreter.set_tensor(self._input, photograph[np.newaxis])
+            self._interpreter.set_tensor(self._input, image[np.newaxis])
             self._interpreter.invoke()
             probabilities = self._interpreter.get_tensor(self._probabilities)[0]
             score = float(self._interpreter.get_tensor(self._score)[0, 0])

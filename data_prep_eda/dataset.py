@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +200,23 @@ def load_dataset(
                 )
     images = images.sort_values(["scene", "name", "path"], ignore_index=True)
     return Dataset(folder, images, unusable.sort_values("path", ignore_index=True))
+
+
+def fingerprint(folder: Path | None) -> str:
+    """Tells one collection of images from another: a digest of the files' paths and contents.
+
+    Args:
+        folder: read with its subfolders; None, for no images, has a fingerprint too.
+
+    Returns:
+        16 hex digits; what a system leaves behind in a folder doesn't count.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")) if folder else ():
+        if path.suffix.lower() in SUFFIXES and not is_junk(path) and path.is_file():
+            digest.update(os.fsencode(path.relative_to(folder)))
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _is_split(folder: Path) -> bool:

@@ -132,17 +132,21 @@ def fit_ood_score(
     )
 
 
-def threshold(scores: np.ndarray, keep: float = 0.95) -> float:
+def threshold(scores: np.ndarray, sources: np.ndarray, keep: float = 0.95) -> float:
     """The score below which an image counts as out of scope.
 
     Args:
-        scores: of scenes from sources that the score was not fitted to.
-        keep: share of them that stays in scope.
+        scores: of scenes from sources that the score was not fitted to, `[n]`.
+        sources: name of each one's source, `[n]`; every source counts the same, however many images it has.
+        keep: share of them that stays in scope, the mean over the sources.
 
     Returns:
-        The (1 - keep) quantile, from below.
+        One of the scores.
     """
-    return float(np.quantile(scores, 1 - keep, method="lower"))
+    names, position, count = np.unique(sources, return_inverse=True, return_counts=True)
+    order = np.argsort(scores)
+    lost = np.cumsum(1 / (len(names) * count[position[order]]))  # share of what lies at or below each score
+    return float(scores[order][np.searchsorted(lost, 1 - keep, side="right")])
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from PIL import Image
 
 from containerize_deploy import classify
 from containerize_deploy.lambda_function import lambda_handler
-from containerize_deploy.local_runtime import INVOCATIONS, running
+from containerize_deploy.local_runtime import INVOCATIONS, emulator, running
 
 DEPLOY = Path(classify.__file__).parent
 SCHEMA = json.loads((DEPLOY / "answer.schema.json").read_text())
@@ -23,7 +22,7 @@ SCHEMA = json.loads((DEPLOY / "answer.schema.json").read_text())
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Photographs, a folder of more, and what else lies about in people's folders."""
+    """Images, a folder of more, and what else lies about in people's folders."""
     for name in ("b.jpg", "a.png", "C.JPG", "more/d.webp"):
         path = tmp_path / "holiday" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +81,7 @@ def test_a_line_each_for_people(folder):
     assert "Traceback" not in done.stderr
 
 
-def test_without_photographs_there_is_nothing_to_say(tmp_path, capsys):
+def test_without_images_there_is_nothing_to_say(tmp_path, capsys):
     assert classify.main(["--json", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -97,34 +96,13 @@ def test_a_missing_model_is_a_sentence(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("Expected the model model.tflite")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service():
     """The function at an address, as the container's emulator or a Function URL would have it."""
-    with running() as (api, _):
-
-        class Emulator(BaseHTTPRequestHandler):
-            def do_POST(self):
-                event = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path != INVOCATIONS:  # a Function URL wraps the body up
-                    http = {"method": "POST", "path": self.path}
-                    answer = api.invoke(
-                        {"version": "2.0", "requestContext": {"http": http}, "body": event.decode()}
-                    )
-                    status, body = answer["statusCode"], answer["body"].encode()
-                else:
-                    status, body = 200, api.invoke_raw(event)
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments):
-                pass
-
-        server = HTTPServer(("127.0.0.1", 0), Emulator)
+    with running() as (api, _), emulator(api) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-        server.server_close()
 
 
 def test_test_py_calls_the_container_and_function_urls(service, folder):
@@ -134,6 +112,42 @@ def test_test_py_calls_the_container_and_function_urls(service, folder):
         assert good.returncode == 0 and "%" in good.stdout
         bad = subprocess.run([*command, "http://10.0.0.1/photo.jpg"], capture_output=True, text=True)
         assert bad.returncode == 1 and "not_allowed" in bad.stdout
+
+
+def test_test_py_names_the_file_that_is_not_there(service, folder):
+    command = [sys.executable, DEPLOY / "test.py", "--at", service + INVOCATIONS, "nofile.jpg", "b.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr == "nofile.jpg: There is no such file.\n"
+    assert done.stdout.startswith("b.jpg: ")
+
+
+def test_both_tools_say_the_same_of_an_image(service, folder):
+    command = [sys.executable, DEPLOY / "test.py", "--at", service + "/", "b.jpg"]
+    asked = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    command = [sys.executable, "-m", "containerize_deploy.classify", "b.jpg"]
+    assert asked.stdout == subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout
+
+
+def test_names_that_are_no_text_are_sentences_too(service, folder):
+    names = ["http://photos.example/\udcff", "\udcff.jpg"]
+    for command in (["-m", "containerize_deploy.classify"], [DEPLOY / "test.py", "--at", service + "/"]):
+        done = subprocess.run([sys.executable, *command, *names], capture_output=True, text=True, cwd=folder)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "half a character" in done.stdout
+        assert "no such file" in done.stdout + done.stderr
+
+
+def test_a_wrong_setting_is_a_sentence(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "containerize_deploy.classify", "b.jpg"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "FETCH_URLS": "false"},
+    )
+    assert done.returncode == 2
+    assert done.stderr == "Expected FETCH_URLS to be 'on' or 'off', found 'false'.\n"
 
 
 def test_test_py_says_when_nobody_answers(folder):

@@ -1,4 +1,4 @@
-"""URLs of strangers: what is fetched, what is refused, and that a refusal never touches the network."""
+"""URLs of strangers, and the settings that hold them: what is fetched, what is refused, and that a refusal never touches the network."""
 
 import contextlib
 import datetime
@@ -11,7 +11,8 @@ import threading
 import pytest
 
 from containerize_deploy import fetching
-from containerize_deploy.fetching import FetchError, Policy, fetch, is_public
+from containerize_deploy.fetching import FetchError, fetch, is_public
+from containerize_deploy.settings import Policy, SettingsError, cors_origin
 
 PHOTOGRAPH = b"\xff\xd8 pretend this is a JPEG " * 1000
 
@@ -72,6 +73,15 @@ class PhotoHost(http.server.BaseHTTPRequestHandler):
         """`/redirect/3` redirects three times, then to the photograph."""
         left = int(self.path.rsplit("/", 1)[1])
         self.to(f"/redirect/{left - 1}" if left > 1 else "/photo")
+
+    def raw(self):
+        """`/raw/<hex>` redirects to these very bytes."""
+        self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: " + bytes.fromhex(self.path[5:]) + b"\r\n\r\n")
+
+    def interim(self):
+        """Hints and patience before the answer."""
+        self.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
+        self.photo()
 
     def to(self, location=None):
         self.send_response(302)
@@ -141,14 +151,79 @@ def test_the_name_is_looked_up_once_and_that_address_is_used(host, names):
     assert names["lookups"] == ["photos.example"]
 
 
-def test_spaces_in_words_are_quoted_not_sent(host):
+def test_letters_outside_ascii_are_escaped_not_sent(host):
     fetch("http://photos.example/photo/K%C3%BCste/Küste.jpg?q=ü")
     assert host.requests[0][0] == "/photo/K%C3%BCste/K%C3%BCste.jpg?q=%C3%BC"
 
 
-def test_three_redirects_are_followed_and_no_more(host):
-    assert fetch("http://photos.example/redirect/3") == PHOTOGRAPH
-    assert refusal("http://photos.example/redirect/4") == "upstream_failed"
+def test_five_redirects_are_followed_and_no_more(host):
+    assert fetch("http://photos.example/redirect/5") == PHOTOGRAPH
+    assert refusal("http://photos.example/redirect/6") == "upstream_failed"
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ("/photo/Küste.jpg".encode(), "/photo/K%C3%BCste.jpg"),
+        ("/photo/Ålesund.jpg".encode(), "/photo/%C3%85lesund.jpg"),
+        ("/photo/K\xfcste.jpg".encode("latin-1"), "/photo/K%FCste.jpg"),
+        (b"/photo/the sea.jpg", "/photo/the%20sea.jpg"),
+        (b"  /photo/sea.jpg ", "/photo/sea.jpg"),
+        (b"../photo?size=large", "/photo?size=large"),
+        (b"//photos.example/photo", "/photo"),
+        ("http://photös.example/photo".encode(), "/photo"),
+        (b"/photo/100%25", "/photo/100%25"),
+    ],
+)
+def test_redirects_are_read_as_browsers_read_them(host, names, location, path):
+    names["xn--phots-mua.example"] = ["127.0.0.1"]
+    assert fetch(f"http://photos.example/raw/{location.hex()}") == PHOTOGRAPH
+    assert host.requests[1][0] == path
+
+
+def test_interim_responses_are_passed_over(host):
+    assert fetch("http://photos.example/interim") == PHOTOGRAPH
+
+
+def test_long_addresses_are_fetched(host):
+    """Those that S3 presigns with temporary keys have 2,300 characters."""
+    assert fetch("http://photos.example/photo?".ljust(8192, "x")) == PHOTOGRAPH
+    assert refusal("http://photos.example/photo?".ljust(8193, "x")) == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("written", "looked_up"),
+    [
+        ("faß.de", "xn--fa-hia.de"),  # another host than fass.de, since IDNA 2008
+        ("KÜSTE.example", "xn--kste-0ra.example"),
+        ("photos。example。", "photos.example"),
+        ("photos.example.", "photos.example"),
+        ("ｐｈｏｔｏｓ.example", "photos.example"),
+        ("i❤.example", "xn--i-7iq.example"),  # IDNA 2008 forbids it, browsers open it
+        ("my_photos.example", "my_photos.example"),
+    ],
+)
+def test_hosts_in_other_letters_are_looked_up_as_browsers_do(host, names, written, looked_up):
+    names[looked_up] = ["127.0.0.1"]
+    assert fetch(f"http://{written}/photo") == PHOTOGRAPH
+    assert names["lookups"] == [looked_up]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://photos.example/\ud800",
+        "http://photos.example/?\udfff",
+        "http://\ud800.example/",
+        "http://ph\u2100tos.example/",  # a sign that stands for a/c
+        "http://" + "ü" * 8000,
+        "http://ü..example/",
+        "http://photos.example:port/",
+        "http://photos%2eexample/",
+    ],
+)  # fmt: skip
+def test_what_is_no_url_is_malformed(url):
+    assert refusal(url) == "malformed"
 
 
 @pytest.mark.parametrize(
@@ -471,9 +546,36 @@ def test_fetching_can_be_held_to_a_list_of_hosts(host, names, hosts, url_host, a
 
 def test_the_environment_decides():
     assert Policy.from_environment({}) == Policy()
-    assert not Policy.from_environment({"FETCH_URLS": "off"}).enabled
-    with pytest.raises(ValueError, match="'on' or 'off', found 'of'"):
-        Policy.from_environment({"FETCH_URLS": "of"})
+    assert not Policy.from_environment({"FETCH_URLS": " Off"}).enabled
+    assert Policy.from_environment({"FETCH_USER_AGENT": "me/1 (me@photos.example)"}).user_agent.startswith(
+        "me"
+    )
+    assert Policy.from_environment({"FETCH_HOSTS": "KÜSTE.example., .Photos.example,"}).hosts == (
+        "xn--kste-0ra.example",
+        ".photos.example",
+    )
+    assert (cors_origin({}), cors_origin({"CORS_ORIGIN": ""})) == ("*", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("FETCH_URLS", value) for value in ("", "of", "false", "0", "on,off", "оn")),  # the last in Cyrillic
+        *(
+            ("FETCH_HOSTS", value)
+            for value in (" ", ",", " , ", ".", "*", "*.photos.example", "https://photos.example", "photos.example:443",
+                          "photos.example/", "photos example", "photos..example", "a.example, *", "[::1]", "\ud800")
+        ),
+        *(("FETCH_USER_AGENT", value) for value in ("me\r\nX-Injected: 1", "mé", "x" * 300)),
+        *(("CORS_ORIGIN", value) for value in ("photos.example", "https://photos.example/", "null", "https://a.example,*")),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_a_sentence_and_opens_nothing(name, value):
+    with pytest.raises(SettingsError) as caught:
+        cors_origin({name: value})
+        Policy.from_environment({name: value})
+    assert str(caught.value).startswith(f"Expected {name} to be ")
+    assert str(caught.value).endswith(f", found {value!r}.")
 
 
 def test_a_proxy_in_the_environment_is_not_used(host, monkeypatch):

@@ -1,8 +1,11 @@
 """The service's contract: every form of request, every error, and answers that follow the schema."""
 
 import base64
+import gc
+import hashlib
 import io
 import json
+import os
 import re
 import types
 from pathlib import Path
@@ -10,16 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from containerize_deploy import answers, fetching, lambda_function
+from containerize_deploy import fetching, lambda_function
 from containerize_deploy.answers import STATUS, ServiceError
-from containerize_deploy.fuzzing import events, mutated_images
-from containerize_deploy.lambda_function import MAX_PHOTOGRAPHS, MODEL, lambda_handler
+from containerize_deploy.lambda_function import FETCHES_AT_ONCE, MAX_IMAGES, MODEL, lambda_handler
+from containerize_deploy.local_runtime import FunctionError, running
 from containerize_deploy.scene_model import MODEL_FILE
-from data_prep_eda.preprocessing import MAX_PIXELS, SCENES, load_image
+from containerize_deploy.settings import Policy
+from data_prep_eda.preprocessing import MAX_BYTES, MAX_PIXELS, SCENES, load_image
+from tests.containerize_deploy.fuzzing import events, mutated_images, outcome_of_answer
 from train_model import tflite
 
 SCHEMA = json.loads(Path(lambda_function.__file__).with_name("answer.schema.json").read_text())
@@ -28,8 +32,8 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 CONTEXT = types.SimpleNamespace(aws_request_id="a-request", get_remaining_time_in_millis=lambda: 30_000)
 
 
-def photograph(size=(320, 240), fmt="JPEG", mode="RGB", seed=0, **options) -> bytes:
-    """A made-up landscape, as an image file: sky over ground with some texture."""
+def image_file(size=(320, 240), fmt="JPEG", mode="RGB", seed=0, **options) -> bytes:
+    """A synthetic landscape as an image file: sky over ground with some texture."""
     random = np.random.default_rng(seed)
     down = np.linspace(0, 1, size[1])[:, None, None]
     levels = np.array([120, 160, 220]) * (1 - down) + np.array([60, 90, 40]) * down
@@ -85,16 +89,16 @@ def code_of(event) -> str:
 
 
 def test_an_image_is_classified():
-    answer = ask({"image": base64_of(photograph())})
+    answer = ask({"image": base64_of(image_file())})
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
     assert tuple(answer["probabilities"]) == SCENES
-    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=0.01)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-6)
     assert answer["in_scope"] is (answer["score"] >= MODEL.score_threshold)
     assert answer["model"] == {"version": MODEL.version, "digest": f"sha256:{MODEL.digest}"}
 
 
 def test_every_way_in_gives_the_same_answer(monkeypatch):
-    content = photograph()
+    content = image_file()
     monkeypatch.setattr(fetching, "fetch", lambda url, policy, **limits: content)
     text = base64_of(content)
     once = ask({"image": text})
@@ -108,16 +112,20 @@ def test_every_way_in_gives_the_same_answer(monkeypatch):
     assert ask(http_event(body=text, encoded=True, headers={"content-type": "application/json"})) == once
     one_of_many = {key: once[key] for key in once if key != "model"}
     assert ask({"images": [text, text]}) == {"answers": [one_of_many, one_of_many], "model": once["model"]}
-    assert ask({"urls": ["https://photos.example"] * 3})["answers"] == [one_of_many] * 3
+    assert ask({"urls": ["https://photos.example"] * 11})["answers"] == [one_of_many] * 11
+    data_url = f"data:image/jpeg;base64,{text}"
+    assert ask({"image": data_url}) == ask({"url": data_url}) == ask(http_event(body=data_url)) == once
+    assert ask(http_event(body="\ufeff" + json.dumps({"image": text}))) == once  # Windows' editors begin so
+    assert ask(http_event(body=base64_of(json.dumps({"image": text}).encode("utf-16")), encoded=True)) == once
     assert (
         ask({"image": "\n".join(re.findall(".{1,76}", text)) + "\n"}) == once
     )  # as the base64 command writes it
 
 
-def test_the_answer_is_the_notebooks(sample_photographs):
+def test_the_answer_is_the_notebooks(sample_images):
     """The notebooks run the model by `train_model.tflite`; the service must say the same, to the last bit."""
     interpreter = tflite.load_interpreter(MODEL_FILE)
-    for path in sample_photographs:
+    for path in sample_images:
         expected = tflite.run(interpreter, load_image(path, MODEL.size))
         answer = ask({"image": base64_of(path.read_bytes())})
         values = sorted([*answer["probabilities"].values(), answer["score"]])
@@ -125,7 +133,7 @@ def test_the_answer_is_the_notebooks(sample_photographs):
 
 
 @pytest.mark.real_data
-def test_the_answer_is_the_notebooks_on_real_photographs(real_images):
+def test_the_answer_is_the_notebooks_on_real_images(real_images):
     paths = sorted(Path(real_images).glob("*/*.jpg"))[::50]
     test_the_answer_is_the_notebooks(paths)
     labels = [ask({"image": base64_of(path.read_bytes())})["label"] for path in paths]
@@ -134,19 +142,19 @@ def test_the_answer_is_the_notebooks_on_real_photographs(real_images):
 
 
 @pytest.fixture
-def sample_photographs() -> list[Path]:
+def sample_images() -> list[Path]:
     sample = Path(__file__).parents[2] / "data_prep_eda" / "sample"
     return sorted(sample.glob("*/*.jpg"))[::20]
 
 
-def test_one_bad_photograph_of_many_does_not_stop_the_others():
+def test_one_bad_image_of_many_does_not_stop_the_others():
     answer = ask(
         {
             "images": [
-                base64_of(photograph()),
+                base64_of(image_file()),
                 "no base64!",
                 base64_of(b"GIF89a"),
-                base64_of(photograph(seed=1)),
+                base64_of(image_file(seed=1)),
             ]
         }
     )
@@ -185,14 +193,41 @@ def test_browsers_of_other_sites_may_ask(monkeypatch):
     assert (
         answer["headers"]["access-control-allow-origin"] == "*"
     )  # without it a page could not read the error
-    monkeypatch.setenv("CORS_ORIGIN", "https://scenes.example")
+    monkeypatch.setattr(lambda_function, "CORS_ORIGIN", "https://scenes.example")
     answer = lambda_handler(http_event("GET"), CONTEXT)
     assert answer["headers"]["access-control-allow-origin"] == "https://scenes.example"
-    monkeypatch.setenv("CORS_ORIGIN", "")
+    monkeypatch.setattr(lambda_function, "CORS_ORIGIN", "")
     assert not any(
         name.startswith("access-control")
         for name in lambda_handler(http_event("OPTIONS"), CONTEXT)["headers"]
     )
+
+
+@pytest.mark.parametrize(
+    "context",
+    [{"resourcePath": "/", "stage": "prod"}, {"elb": {"targetGroupArn": "arn:aws:…"}}],
+    ids=["REST", "ALB"],
+)
+def test_rest_apis_and_load_balancers_may_ask_too(context):
+    event = {"httpMethod": "GET", "path": "/", "headers": {}, "requestContext": context, "body": None}
+    assert ask(event)["status"] == "ok"
+    posted = {**event, "httpMethod": "POST", "body": base64_of(image_file()), "isBase64Encoded": True}
+    assert ask(posted) == ask({"image": base64_of(image_file())})
+    assert lambda_handler({**event, "httpMethod": "POST"}, CONTEXT)["statusCode"] == 400
+    assert lambda_handler({**event, "httpMethod": "PUT"}, CONTEXT)["statusCode"] == 405
+
+
+def test_a_browser_gets_a_page_that_may_run_its_own_script_only():
+    accept = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    answer = lambda_handler(http_event("GET", headers=accept), CONTEXT)
+    assert answer["statusCode"] == 200 and answer["headers"]["content-type"].startswith("text/html")
+    policy = answer["headers"]["content-security-policy"]
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
+    script = re.search("<script>(.*?)</script>", answer["body"], re.DOTALL)[1]
+    assert base64_of(hashlib.sha256(script.encode()).digest()) in policy
+    assert not re.search(r"https?://|onclick=|style=", answer["body"])  # self-contained, and allowed to run
+    assert ask(http_event("GET", headers={"accept": "application/json"}))["status"] == "ok"
+    assert ask(http_event("GET", headers={"accept": "*/*"}))["status"] == "ok"
 
 
 # Errors
@@ -233,19 +268,129 @@ def test_malformed_requests(event):
     assert code_of(event) == "malformed"
 
 
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ('--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n…', "--data-binary"),
+        ("url=https%3A%2F%2Fphotos.example%2Fcoast.jpg", "form"),
+        ("https://photos.example/coast.jpg", '{"url": "…"}'),
+        (base64_of(image_file()), '{"image": "…"}'),
+        ('["https://photos.example/coast.jpg"]', "found a list"),
+        ('"https://photos.example/coast.jpg"', "found a text"),
+        ("", "found no body"),
+        ('{"photo": "…"}', "found none of them"),
+    ],
+)
+def test_what_is_not_understood_gets_a_hint(body, hint):
+    error = ask(http_event(body=body))["error"]
+    assert error["code"] == "malformed"
+    assert hint in error["message"] and "url, image, urls" in error["message"]
+
+
+HALF = "\ud800"  # half of a character, which no encoding has
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"url": f"http://photos.example/{HALF}"},
+        {"url": f"http://{HALF}.example/"},
+        {"url": f"http://photos.example/?{HALF}"},
+        {"url": HALF},
+        {"image": HALF},
+        {"image": f"data:image/png;base64,{HALF}"},
+        {HALF: HALF},
+        http_event(body=HALF),
+        http_event(body='{"url": "http://photos.example/\\ud800"}'),
+        http_event(body='{"url": %s}' % ("9" * 10_000)),
+        http_event(body='{"url": NaN}'),
+        {"url": "http://" + "ü" * 5000},
+        {"url": "http://photos.example:" + "9" * 5000},
+        {"url": 10**1000},
+    ],
+)  # fmt: skip
+def test_nothing_that_a_caller_sends_is_our_mistake(event):
+    assert ask(event)["error"]["code"] in ("malformed", "not_an_image")
+
+
+@pytest.mark.parametrize("odd", [HALF, 10**400, float("nan"), [[]], {}, None, True])
+def test_no_part_of_an_http_event_can_break_the_handler(odd):
+    sound = http_event(body="{}", headers={HALF: HALF})
+    for key in sound:
+        lambda_handler({**sound, key: odd}, CONTEXT)
+    for key in ("method", "path"):
+        http = {**sound["requestContext"]["http"], key: odd}
+        ask({**sound, "rawPath": None, "requestContext": {"http": http, "stage": odd}})
+    ask({"httpMethod": odd, "path": odd, "headers": {"accept": odd}, "requestContext": {"elb": odd}})
+
+
+def test_one_items_trouble_stays_its_own(monkeypatch, capsys):
+    def fetch(url, policy, **limits):
+        if "stumble" in url:
+            raise RuntimeError("unforeseen")
+        return image_file()
+
+    good = "https://photos.example/coast.jpg"
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    answer = ask({"urls": [good, "https://photos.example/stumble.jpg", "data:,hello", good]})
+    codes = [one.get("error", {}).get("code") for one in answer["answers"]]
+    assert codes[:2] == [None, "internal"] and codes[3] is None
+    monkeypatch.undo()
+    codes = [
+        one["error"]["code"]
+        for one in ask({"urls": [f"http://photos.example/{HALF}", "http://10.0.0.1/"]})["answers"]
+    ]
+    assert codes == ["malformed", "not_allowed"]
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["level"] == "ERROR"
+
+
+def test_the_images_of_a_batch_are_let_go_after_their_turn(monkeypatch):
+    """16 addresses of 20 MB each used to lie in memory together."""
+
+    class Content(bytes):
+        """Bytes that are counted."""
+
+    def fetch(url, policy, **limits):
+        return Content(image_file())
+
+    at_once = []
+
+    def count(model, content):
+        at_once.append(sum(isinstance(thing, Content) for thing in gc.get_objects()))
+        return classify(model, content)
+
+    classify = lambda_function.classify
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    monkeypatch.setattr(lambda_function, "classify", count)
+    ask({"urls": ["https://photos.example"] * MAX_IMAGES})
+    assert len(at_once) == MAX_IMAGES
+    assert 0 < max(at_once) <= FETCHES_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("FETCH_URLS", "false"), ("FETCH_URLS", ""), ("FETCH_HOSTS", "*"), ("CORS_ORIGIN", "photos.example")],
+)
+def test_a_wrong_setting_stops_the_function_with_a_sentence(name, value):
+    with pytest.raises(FunctionError) as caught, running(environment={**os.environ, name: value}):
+        pass
+    told = json.loads(str(caught.value))["errorMessage"]
+    assert told.startswith(f"Expected {name} to be ") and told.endswith(f"found {value!r}.")
+
+
 def test_bytes_that_are_no_image():
-    for content in (b"hello", b"\x00" * 100, b"%PDF-1.7", photograph(fmt="GIF"), photograph(fmt="BMP"), b""):
+    for content in (b"hello", b"\x00" * 100, b"%PDF-1.7", image_file(fmt="GIF"), image_file(fmt="BMP"), b""):
         assert code_of({"image": base64_of(content)}) == "not_an_image"
     assert code_of(http_event(body="hello")) == "not_an_image"
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
 def test_broken_images(fmt):
-    content = photograph(fmt=fmt)
+    content = image_file(fmt=fmt)
     assert code_of({"image": base64_of(content[: len(content) // 2])}) == "undecodable"
 
 
-def test_too_many_pixels_bytes_or_photographs():
+def test_too_many_pixels_bytes_or_images():
     bomb = io.BytesIO()
     Image.new("1", (20_000, MAX_PIXELS // 20_000 + 1)).save(bomb, "PNG")
     assert len(bomb.getvalue()) < 100_000
@@ -253,8 +398,8 @@ def test_too_many_pixels_bytes_or_photographs():
     bigger_bomb = io.BytesIO()
     Image.new("1", (14_000, 14_000)).save(bigger_bomb, "PNG")  # more than Pillow itself would open
     assert code_of({"image": base64_of(bigger_bomb.getvalue())}) == "too_large"
-    assert code_of({"image": "A" * (answers.MAX_BYTES * 4 // 3 + 100)}) == "too_large"
-    assert code_of({"images": ["Zm9v"] * (MAX_PHOTOGRAPHS + 1)}) == "too_large"
+    assert code_of({"image": "A" * (MAX_BYTES * 4 // 3 + 100)}) == "too_large"
+    assert code_of({"images": ["Zm9v"] * (MAX_IMAGES + 1)}) == "too_large"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +418,7 @@ def test_a_failed_fetch_says_why(monkeypatch, reason):
 
 
 def test_urls_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv("FETCH_URLS", "off")
+    monkeypatch.setattr(lambda_function, "POLICY", Policy(enabled=False))
     assert code_of({"url": "https://photos.example/photo.jpg"}) == "not_allowed"
 
 
@@ -282,7 +427,7 @@ def test_fetching_stops_before_lambda_does(monkeypatch):
     monkeypatch.setattr(
         fetching,
         "fetch",
-        lambda url, policy, deadline_s, max_bytes: deadlines.append(deadline_s) or photograph(),
+        lambda url, policy, deadline_s, max_bytes: deadlines.append(deadline_s) or image_file(),
     )
     ask({"url": "http://photos.example"}, types.SimpleNamespace(get_remaining_time_in_millis=lambda: 4000))
     ask({"url": "http://photos.example"}, types.SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000))
@@ -290,17 +435,17 @@ def test_fetching_stops_before_lambda_does(monkeypatch):
     assert deadlines[1] == fetching.DEADLINE_S
     late = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 10)
     assert ask({"url": "http://photos.example"}, late)["error"]["code"] == "out_of_time"
-    assert ask({"images": [base64_of(photograph())]}, late)["answers"][0]["error"]["code"] == "out_of_time"
+    assert ask({"images": [base64_of(image_file())]}, late)["answers"][0]["error"]["code"] == "out_of_time"
 
 
 def test_the_unexpected_is_logged_and_not_told(monkeypatch, capsys):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sesame")
 
     def stumble(*arguments):
-        raise RuntimeError(f"/var/task/secret.py: {lambda_function.os.environ['AWS_SECRET_ACCESS_KEY']}")
+        raise RuntimeError(f"/var/task/secret.py: {os.environ['AWS_SECRET_ACCESS_KEY']}")
 
     monkeypatch.setattr(lambda_function, "classify", stumble)
-    answer = json.dumps(ask({"image": base64_of(photograph())}))
+    answer = json.dumps(ask({"image": base64_of(image_file())}))
     assert json.loads(answer)["error"]["code"] == "internal"
     for secret in ("sesame", "/var/task", "RuntimeError", "Traceback"):
         assert secret not in answer
@@ -311,7 +456,7 @@ def test_the_unexpected_is_logged_and_not_told(monkeypatch, capsys):
 
 def test_the_log_is_one_line_of_json_a_request_and_keeps_the_callers_secrets(capsys):
     url = "http://127.0.0.1/photo.jpg?X-Amz-Signature=secret\n{"
-    ask({"image": base64_of(photograph())})
+    ask({"image": base64_of(image_file())})
     ask({"url": url})
     ask({"urls": [url, "http://10.0.0.1/private"]})
     lines = capsys.readouterr().out.splitlines()
@@ -336,13 +481,13 @@ def test_the_schema_is_one():
      ("PNG", "LA"), ("PNG", "I;16"), ("WEBP", "RGB"), ("WEBP", "RGBA"), ("AVIF", "RGB")],
 )  # fmt: skip
 def test_every_format_and_mode_is_classified(fmt, mode):
-    assert "label" in ask({"image": base64_of(photograph(fmt=fmt, mode=mode))})
+    assert "label" in ask({"image": base64_of(image_file(fmt=fmt, mode=mode))})
 
 
 @pytest.mark.parametrize("quality", [75, 95])
-def test_big_jpegs_are_decoded_small_and_get_the_same_answer(sample_photographs, quality):
+def test_big_jpegs_are_decoded_small_and_get_the_same_answer(sample_images, quality):
     """12 megapixels are decoded at an eighth of the size; the answer is that of decoding them whole."""
-    for path in sample_photographs:
+    for path in sample_images:
         whole = Image.open(path).convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
         stream = io.BytesIO()
         whole.save(stream, "JPEG", quality=quality)
@@ -359,17 +504,17 @@ def test_every_error_has_a_status():
     assert {ServiceError(code, "A reason.").status for code in STATUS} == set(STATUS.values())
 
 
-# Fuzz: a small helping of what benchmark_serving.py does 10,000 times
+# Fuzz: a small helping of what `python -m tests.containerize_deploy.fuzzing` does 2,000 times
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_no_event_breaks_the_handler(data):
-    ask(data.draw(events()))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(events())
+def test_no_event_breaks_the_handler(event):
+    outcome_of_answer(lambda_handler(event, CONTEXT))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_no_mutated_image_breaks_the_handler(data):
-    answer = ask({"image": base64_of(data.draw(mutated_images()))})
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(mutated_images())
+def test_no_mutated_image_breaks_the_handler(content):
+    answer = ask({"image": base64_of(content)})
     assert answer.get("error", {}).get("code") in (None, "not_an_image", "undecodable", "too_large")

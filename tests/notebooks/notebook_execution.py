@@ -10,7 +10,7 @@ from pathlib import Path
 import papermill
 import yaml
 
-from train_model.automation.notebook_run import check_parameters
+from train_model.automation.notebook_run import typed_parameters
 from train_model.automation.run_study import NOTEBOOKS
 
 ALL = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
@@ -27,7 +27,7 @@ def execute(notebook: Path, build: Path, data_dir: Path | str) -> subprocess.Com
     papermill.execute_notebook(
         notebook,
         build / notebook.name,
-        check_parameters(notebook, parameters),
+        typed_parameters(notebook, parameters),
         prepare_only=True,
         progress_bar=False,
     )

@@ -61,9 +61,13 @@ def test_two_inputs_far_away_never_share_a_score(score):
     assert len(np.unique(scores)) == 20
 
 
-def test_the_threshold_keeps_the_wanted_share():
-    scores = np.random.default_rng(0).normal(size=200)
-    assert np.mean(scores >= threshold(scores, 0.95)) == pytest.approx(0.95, abs=0.01)
+def test_the_threshold_keeps_the_wanted_share_of_every_source_alike():
+    rng = np.random.default_rng(0)
+    large, small = rng.normal(2, 1, 2000), rng.normal(0, 1, 100)
+    limit = threshold(np.r_[large, small], np.repeat(["large", "small"], (2000, 100)), 0.9)
+    kept = [np.mean(scores >= limit) for scores in (large, small)]
+    assert np.mean(kept) == pytest.approx(0.9, abs=0.01) and kept[1] > 0.75
+    assert np.mean(large >= threshold(large, np.zeros(2000), 0.95)) == pytest.approx(0.95, abs=0.001)
 
 
 def test_fewer_images_than_prototypes():

@@ -14,7 +14,8 @@ from typing import Any
 import nbformat
 import yaml
 
-from train_model.automation.notebook_run import ParameterError, check_parameters
+from train_model.automation.notebook_run import typed_parameters
+from train_model.parameters import ParameterError
 
 KEYS = ("name", "notebook", "fixed", "grid", "points", "figure")
 OUTPUT = "output_dir"  # the parameter through which a notebook learns where its results go
@@ -115,9 +116,9 @@ def read_grid(path: str | os.PathLike[str]) -> Grid:
     notebook = path.parent / content["notebook"]
     points: dict[str, Point] = {}
     try:
-        check_parameters(notebook, {OUTPUT: ""})  # a notebook without it would leave its results anywhere
+        typed_parameters(notebook, {OUTPUT: ""})  # a notebook without it would leave its results anywhere
         for values in [*combinations, *explicit]:
-            parameters = check_parameters(notebook, fixed | values)
+            parameters = typed_parameters(notebook, fixed | values)
             name = _name({key: parameters[key] for key in varied if key in parameters})
             if points.setdefault(name, Point(name, parameters)).parameters != parameters:
                 raise GridError(f"{path}: two different points would both be named {name!r}.")

@@ -9,7 +9,8 @@ import pytest
 
 from data_prep_eda.files import write_json
 from train_model.automation import notebook_run
-from train_model.automation.notebook_run import ParameterError, check_parameters, run_notebook
+from train_model.automation.notebook_run import typed_parameters
+from train_model.parameters import ParameterError, run_notebook
 
 PARAMETERS = """\
 output_dir: str = ""  # folder for the results
@@ -36,7 +37,7 @@ def notebook(tmp_path: Path):
 
 
 def test_whole_numbers_are_accepted_for_floats(notebook):
-    checked = check_parameters(notebook(), {"learning_rate": 1, "rates": (1, 0.5), "anything": {"a": 1}})
+    checked = typed_parameters(notebook(), {"learning_rate": 1, "rates": (1, 0.5), "anything": {"a": 1}})
     assert checked == {"learning_rate": 1.0, "rates": [1.0, 0.5], "anything": {"a": 1}}
     assert isinstance(checked["learning_rate"], float)
 
@@ -58,12 +59,12 @@ def test_whole_numbers_are_accepted_for_floats(notebook):
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(notebook, parameters, message):
     with pytest.raises(ParameterError, match=message):
-        check_parameters(notebook(), parameters)
+        typed_parameters(notebook(), parameters)
 
 
 def test_a_missing_notebook_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r"Expected a notebook at .*nowhere\.ipynb"):
-        check_parameters(tmp_path / "nowhere.ipynb", {})
+        typed_parameters(tmp_path / "nowhere.ipynb", {})
 
 
 def test_a_run_leaves_the_executed_notebook_and_the_log(notebook, tmp_path):

@@ -1,0 +1,3 @@
+from containerize_deploy.page.website import main
+
+main()

@@ -1,0 +1,105 @@
+// From an image file to pixels, as Pillow decodes them: upright, colours as they are in the file.
+
+const MAX_PIXELS = 64_000_000; // as in data_prep_eda/preprocessing.py
+const AS_IT_IS = { colorSpaceConversion: "none" }; // Pillow leaves colour profiles alone too
+
+/** Something that a person can do something about; the message is a sentence for them. */
+export class Problem extends Error {}
+
+/**
+ * Decodes an image file.
+ *
+ * @param {Blob} file
+ * @returns {Promise<{bitmap: ImageBitmap, jpeg: boolean}>} close the bitmap after use.
+ * @throws {Problem} the file is no usable image; the message says why.
+ */
+export async function decode(file) {
+  let head;
+  try {
+    head = new Uint8Array(await file.slice(0, 32).arrayBuffer());
+  } catch {
+    throw new Problem("It can’t be read. A folder? Choose the images in it.");
+  }
+  if (!head.length) throw new Problem("The file is empty.");
+  let bitmap;
+  try {
+    const webp = /^RIFF....WEBP/s.test(String.fromCharCode(...head));
+    bitmap = webp ? await decodeWebp(file) : await createImageBitmap(file, AS_IT_IS);
+  } catch {
+    throw new Problem(whyNot(head));
+  }
+  if (bitmap.width * bitmap.height > MAX_PIXELS) {
+    const { width, height } = bitmap;
+    bitmap.close();
+    throw new Problem(`It has ${width} × ${height} pixels; at most 64 megapixels are taken.`);
+  }
+  return { bitmap, jpeg: head[0] === 0xff && head[1] === 0xd8 };
+}
+
+/** Why the browser refused a file, from its first bytes. */
+function whyNot(head) {
+  const text = String.fromCharCode(...head);
+  if (/^....ftyp(hei|hev|mif1|msf1)/s.test(text)) {
+    return "It is a HEIC image, which this browser can’t show. Save or share it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible).";
+  }
+  if (/^(II\*\0|MM\0\*)/.test(text)) return "It is a TIFF or raw image, which this browser can’t show. Save it as JPEG or PNG.";
+  if (/^%PDF/.test(text)) return "It is a PDF, not an image. Save the page as JPEG or PNG.";
+  if (/^\s*<(\?xml|svg)/i.test(text)) return "It is a drawing (SVG). Save it as JPEG or PNG.";
+  if (/^(\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|....ftypavi)/s.test(text)) {
+    return "The image is broken or incomplete, or too large for this browser.";
+  }
+  return "It is no image that this browser knows: expected JPEG, PNG, WebP or AVIF.";
+}
+
+
+/** Browsers turn images upright as EXIF says, but for WebP (Chromium): there it is done here, once. */
+async function decodeWebp(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const view = new DataView(bytes.buffer);
+  let orientation = 1;
+  for (let at = 12, size; at + 8 <= bytes.length; at += 8 + size + (size % 2)) {
+    size = view.getUint32(at + 4, true);
+    if (String.fromCharCode(...bytes.subarray(at, at + 4)) !== "EXIF") continue;
+    orientation = exifOrientation(new DataView(bytes.buffer, at + 8, Math.min(size, bytes.length - at - 8)));
+    bytes.set([0x58, 0x58], at); // XXIF, which no browser knows
+  }
+  const bitmap = await createImageBitmap(new Blob([bytes]), AS_IT_IS);
+  if (orientation === 1) return bitmap;
+  const { width: w, height: h } = bitmap;
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = orientation < 5 ? [w, h] : [h, w];
+  const context = canvas.getContext("2d");
+  context.setTransform(...TURNS(w, h)[orientation]);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return createImageBitmap(canvas);
+}
+
+/** What turns an image of w × h pixels upright, by its EXIF orientation. */
+const TURNS = (w, h) => ({
+  2: [-1, 0, 0, 1, w, 0],
+  3: [-1, 0, 0, -1, w, h],
+  4: [1, 0, 0, -1, 0, h],
+  5: [0, 1, 1, 0, 0, 0],
+  6: [0, 1, -1, 0, h, 0],
+  7: [0, -1, -1, 0, h, w],
+  8: [0, -1, 1, 0, 0, w],
+});
+
+/** EXIF orientation 1 to 8; 1, upright, where it is missing or makes no sense. */
+function exifOrientation(view) {
+  try {
+    const start = view.getUint32(0) === 0x45786966 ? 6 : 0; // some writers begin with Exif, as in JPEG
+    const little = view.getUint16(start) === 0x4949;
+    const directory = start + view.getUint32(start + 4, little);
+    for (let entry = 0; entry < view.getUint16(directory, little); entry++) {
+      const at = directory + 2 + 12 * entry;
+      if (view.getUint16(at, little) !== 0x0112) continue;
+      const orientation = view.getUint16(at + 8, little);
+      return orientation >= 1 && orientation <= 8 ? orientation : 1;
+    }
+  } catch {
+    // An image with broken metadata is still an image.
+  }
+  return 1;
+}
