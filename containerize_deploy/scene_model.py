@@ -172,7 +172,9 @@ def _log_complaints(complaints: str) -> None:
     The known case: a system that hides its processors, as Lambda's arm64 machines do. LiteRT then drops XNNPACK, takes
     some six times as long, and answers differ slightly from those that were tested (pytorch/cpuinfo issue 143).
     """
-    reason = f"LiteRT complains, and may run without XNNPACK, slower and with slightly other answers: {complaints}"
+    reason = (
+        f"LiteRT complains, and may run without XNNPACK, slower and with slightly other answers: {complaints}"
+    )
     print(json.dumps({"level": "WARNING", "reason": [reason]}), file=sys.stderr, flush=True)
 
 

@@ -20,6 +20,8 @@ import pytest
 
 from containerize_deploy.image_build import BuildError, ImageBuild
 from containerize_deploy.lambda_function import lambda_handler
+from containerize_deploy.scene_model import MODEL_FILE
+from tests.containerize_deploy.test_deploy_guides import blocks
 
 pytestmark = pytest.mark.slow
 
@@ -114,15 +116,15 @@ def machine(tmp_path_factory) -> Path:
     for package in debian_packages():
         told(["dpkg", "-x", package, root if "_arm64" in package.name else folder / "here"])
     shutil.copy(folder / "here" / "usr" / "bin" / "qemu-aarch64", root)
-    assert ask(root, "import platform; print('answer', '\"' + platform.machine() + '\"')")[0] == ["aarch64"]
+    assert run(root, "import platform; print(platform.machine())")[0] == ["aarch64"]
     return root
 
 
-def ask(root: Path, code: str, events: Iterable[dict] = ()) -> tuple[list, str]:
+def run(root: Path, code: str, *arguments: str, sent: str = "") -> tuple[list[str], str]:
     """Runs Python in an emulated machine that sees its own files alone: no /sys and no /proc of this one.
 
     Returns:
-        The answers, and what it logged.
+        The lines that it printed, and what it logged.
     """
     inside = [
         "chroot",
@@ -137,21 +139,19 @@ def ask(root: Path, code: str, events: Iterable[dict] = ()) -> tuple[list, str]:
     if os.geteuid():
         inside = ["unshare", "--map-root-user", *inside]
     try:
-        done = subprocess.run(
-            inside,
-            input="".join(json.dumps(event) + "\n" for event in events),
-            capture_output=True,
-            text=True,
-        )
+        done = subprocess.run([*inside, *arguments], input=sent, capture_output=True, text=True)
     except OSError as error:
         pytest.skip(f"needs what isn't here: {error}")
     if "Operation not permitted" in done.stderr:
         pytest.skip(f"may not change the root folder here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
-    answers = [
-        line.removeprefix("answer ") for line in done.stdout.splitlines() if line.startswith("answer ")
-    ]
-    return [json.loads(answer) for answer in answers], done.stderr
+    return done.stdout.splitlines(), done.stderr
+
+
+def ask(root: Path, events: Iterable[dict]) -> tuple[list[dict], str]:
+    """The service's answers to events, and what it logged on standard error."""
+    lines, log = run(root, SERVICE, sent="".join(json.dumps(event) + "\n" for event in events))
+    return [json.loads(line.removeprefix("answer ")) for line in lines if line.startswith("answer ")], log
 
 
 def events_for(images: Iterable[Path]) -> list[dict]:
@@ -171,7 +171,7 @@ def assert_same(answers: list[dict], events: list[dict]) -> None:
 
 def test_arm64_gives_the_same_answers(machine):
     events = events_for(SAMPLE[::5])
-    answers, log = ask(machine, SERVICE, events)
+    answers, log = ask(machine, events)
     assert_same(answers, events)
     assert log == ""  # with XNNPACK, though this machine shows no processors: the image brings the two lists
 
@@ -179,7 +179,23 @@ def test_arm64_gives_the_same_answers(machine):
 @pytest.mark.real_data
 def test_arm64_gives_the_same_answers_on_real_photographs(machine, real_images):
     events = events_for(sorted(real_images.glob("*/*.jpg"))[::60])
-    assert_same(ask(machine, SERVICE, events)[0], events)
+    assert_same(ask(machine, events)[0], events)
+
+
+def test_the_script_for_a_raspberry_pi_runs(machine):
+    _, script = blocks("devices.md", "python")
+    for file in (MODEL_FILE, SAMPLE[0], SAMPLE[-1]):
+        shutil.copy(file, machine)
+    lines, log = run(machine, script, SAMPLE[0].name, SAMPLE[-1].name)
+    for (image, line), event in zip(
+        zip(SAMPLE[:: len(SAMPLE) - 1], lines, strict=True),
+        events_for(SAMPLE[:: len(SAMPLE) - 1]),
+        strict=True,
+    ):
+        answer = lambda_handler(event, None)
+        label = answer["label"] if answer["in_scope"] else "none of these"
+        assert line.startswith(f"{image.name}: {label} ({answer['label']} ")
+    assert "Error" not in log
 
 
 def test_without_its_lists_of_processors_it_says_that_xnnpack_is_missing(machine):
@@ -187,7 +203,7 @@ def test_without_its_lists_of_processors_it_says_that_xnnpack_is_missing(machine
     lists = machine / "sys" / "devices" / "system" / "cpu"
     hidden = lists.rename(machine / "hidden")
     try:
-        (answer,), log = ask(machine, SERVICE, events_for(SAMPLE[:1]))
+        (answer,), log = ask(machine, events_for(SAMPLE[:1]))
     finally:
         hidden.rename(lists)
     (line,) = log.splitlines()

@@ -30,6 +30,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from containerize_deploy import fetching
 from containerize_deploy.lambda_function import lambda_handler
+from containerize_deploy.scene_model import MODEL_FILE, SceneModel
+from data_prep_eda.preprocessing import load_image
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "containerize_deploy"
@@ -440,6 +442,33 @@ def test_keras_to_tflite(workspace):
     assert done.returncode == 0, done.stderr
     assert "%" in done.stdout
     assert served.read_bytes() == (workspace / "runs/keras-to-tflite" / served.name).read_bytes()
+
+
+def test_what_another_resize_costs(workspace):
+    code, _ = blocks("devices.md", "python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=workspace, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^(.*): of 120 images \d+ other labels", done.stdout, re.MULTILINE) == [
+        "bilinear, four pixels",
+        "bicubic",
+        "nearest",
+        "square cut from the middle",
+    ]
+
+
+def test_the_script_for_boards_needs_nothing_of_this_project(tmp_path):
+    _, script = blocks("devices.md", "python")
+    shutil.copy(MODEL_FILE, tmp_path)
+    images = [str(MOUNTAIN), str(MOUNTAIN.parents[1] / "coast" / "coast_00.jpg")]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, *images], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    model = SceneModel()
+    for image, line in zip(images, done.stdout.splitlines(), strict=True):
+        answer = model.classify(load_image(Path(image), model.size))
+        label = answer.label if answer.in_scope else "none of these"
+        assert line == f"{image}: {label} ({answer.label} {answer.probabilities[answer.label]:.1%})"
 
 
 def test_the_readmes_commands(workspace):
