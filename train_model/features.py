@@ -3,21 +3,26 @@
 The backbone is frozen, so an image's features depend on the image alone. They are cached by content:
 the folder of a cache names the backbone, its weights, the input size, the preprocessing version and the
 augmented view; a row in it is found by the SHA-256 of the image's bytes. Renaming, moving or adding
-images recomputes nothing that is known; changing any of the above never finds a stale row.
+images recomputes nothing that is known; changing any of the above never finds a stale row. A cache file carries its own
+digest: one that is damaged counts for nothing and is made anew.
+
+The cache lies in `.cache/` of the repository, or where the environment variable `SCENES_CACHE_DIR` says. It can be
+deleted at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import itertools
 import os
 import tempfile
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,12 +30,14 @@ from typing import Protocol
 import keras
 import numpy as np
 
-from data_prep_eda.files import replacing
+from data_prep_eda.files import replacing, write_text
 from data_prep_eda.preprocessing import VERSION, load_image
 from train_model import tflite
 from train_model.backbones import BACKBONES, Backbone, feature_extractor, weights_digest
 
-CACHE = Path(os.environ.get("SCENES_CACHE_DIR", Path(__file__).resolve().parents[1] / ".cache"))
+CACHE = Path(
+    os.environ.get("SCENES_CACHE_DIR") or Path(__file__).resolve().parents[1] / ".cache"
+).expanduser()
 SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
 
 PART = 256  # images a cache file: what an interruption can lose at most
@@ -38,6 +45,26 @@ REPRESENTATIVE = (
     64  # images that fix the ranges of 8-bit activations: 300 gave the same answers in five times the time
 )
 IN_MEMORY = 64 * 2**20  # bytes of features above which the result is memory-mapped
+AHEAD = 512  # images decoded ahead of the network, 77 MB: they are ready when it is converted
+DECODED = 1024  # decoded images kept for further views of them, 154 MB
+
+
+class CacheError(OSError):
+    """The cache cannot be read or written; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def _usable(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, CacheError):
+            raise
+        why = error.strerror or str(error)
+        raise CacheError(
+            f"Expected to read and write the cache in {cache}: {why}. Make room or mend that folder (it may be deleted), or "
+            f"name another one in the environment variable SCENES_CACHE_DIR."
+        ) from None
 
 
 class Augmentation(Protocol):
@@ -111,12 +138,14 @@ def extract_features(
     Raises:
         ImageError: an image cannot be decoded.
         WeightsNotFound: features are missing and so are the weights to compute them.
+        CacheError: the cache cannot be read or written.
     """
     backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
     name = _configuration(backbone, weights) + (f"-{_digest(model).hex()[:16]}" if model else "")
     folders = [_cache_folder(root, name, view) for root in (cache, SHIPPED_CACHE)]
-    known = _read_index(folders)
-    result = _allocate((len(paths), backbone.features), cache)
+    with _usable(cache):
+        known = _read_index(folders, backbone.features)
+        result = _allocate((len(paths), backbone.features), cache)
 
     done, missing, digests = 0, [], {}
     for row, digest in enumerate(_in_order(_digest, paths)):
@@ -135,8 +164,9 @@ def extract_features(
     compute = functools.partial(compute_litert, model) if model else _engine(backbone, weights, engine, cache)
 
     def prepare(row: int) -> np.ndarray:
-        image = load_image(paths[row], backbone.input_size)
-        return view.apply(image, digests[row]) if view else image
+        if view:
+            return view.apply(_decoded(digests[row], paths[row], backbone.input_size), digests[row])
+        return load_image(paths[row], backbone.input_size)
 
     fresh: list[int] = []
     for row, features in zip(missing, compute(prepare, missing), strict=True):
@@ -144,7 +174,8 @@ def extract_features(
         fresh.append(row)
         done += 1
         if len(fresh) == PART or done == len(paths):
-            _write_part(folders[0], [digests[r] for r in fresh], result[fresh])
+            with _usable(cache):
+                _write_part(folders[0], [digests[r] for r in fresh], result[fresh])
             fresh = []
         if progress:
             progress(done, len(paths))
@@ -174,15 +205,23 @@ def _digest(path: str | os.PathLike[str]) -> bytes:
     return hashlib.sha256(Path(path).read_bytes()).digest()
 
 
-def _in_order(function: Callable, items: Iterable) -> Iterator:
+@functools.lru_cache(maxsize=DECODED)
+def _decoded(digest: bytes, path: str | os.PathLike[str], size: int) -> np.ndarray:
+    """An image that further views are drawn from; its digest is part of the key, in case the file changes."""
+    return load_image(path, size)
+
+
+def _in_order(function: Callable, items: Iterable, ahead: int | None = None) -> Iterator:
     """`map` on one thread per core, in order, never more than a few items ahead: memory stays flat."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         source = iter(items)
-        ahead = deque(pool.submit(function, item) for item in itertools.islice(source, 4 * workers))
-        while ahead:
-            yield ahead.popleft().result()
-            ahead.extend(pool.submit(function, item) for item in itertools.islice(source, 1))
+        waiting = deque(
+            pool.submit(function, item) for item in itertools.islice(source, ahead or 4 * workers)
+        )
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in itertools.islice(source, 1))
 
 
 # --- engines ---------------------------------------------------------------------------------------------
@@ -195,23 +234,34 @@ def _engine(backbone: Backbone, weights: str, engine: str, cache: Path) -> Calla
     if engine == "keras":
         return functools.partial(_compute_keras, feature_extractor(backbone, weights))
     if engine == "litert":
-        return functools.partial(compute_litert, litert_file(backbone, weights, cache))
+        # On a thread, so that the first images are decoded meanwhile.
+        pool = ThreadPoolExecutor(1)
+        file = pool.submit(litert_file, backbone, weights, cache)
+        pool.shutdown(wait=False)
+        return functools.partial(compute_litert, file)
     raise ValueError(f"Expected the engine 'auto', 'litert' or 'keras', found {engine!r}.")
 
 
 def compute_litert(
-    model: Path, prepare: Callable[[int], np.ndarray], rows: list[int]
+    model: Path | Future[Path], prepare: Callable[[int], np.ndarray], rows: list[int]
 ) -> Iterator[np.ndarray]:
-    """A thread a core, each with an interpreter of its own that decodes and computes one image."""
+    """One thread per core, each with an interpreter of its own; as many decode ahead of them.
+
+    Args:
+        model: TFLite file, or its future.
+        prepare: row to its image.
+        rows: in the order of the results.
+    """
     local = threading.local()
 
-    def features(row: int) -> np.ndarray:
+    def features(image: np.ndarray) -> np.ndarray:
         if not hasattr(local, "interpreter"):
-            local.interpreter = tflite.load_interpreter(model)
-        (value,) = tflite.run(local.interpreter, prepare(row)).values()
+            file = model if isinstance(model, Path) else model.result()
+            local.interpreter = tflite.load_interpreter(file)
+        (value,) = tflite.run(local.interpreter, image).values()
         return value
 
-    return _in_order(features, rows)
+    return _in_order(features, _in_order(prepare, rows, AHEAD))
 
 
 def _compute_keras(
@@ -228,11 +278,23 @@ def _compute_keras(
 
 def litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
     """The backbone as a float32 TFLite file, converted once."""
-    path = cache / "litert" / f"{_configuration(backbone, weights)}.tflite"
-    if not path.is_file():
-        content = tflite.convert(feature_extractor(backbone, weights), "float32", signature=False)
-        with replacing(path) as part:
-            part.write_bytes(content)
+    return _kept(
+        cache,
+        f"{_configuration(backbone, weights)}.tflite",
+        lambda: tflite.convert(feature_extractor(backbone, weights), "float32", signature=False),
+    )
+
+
+def _kept(cache: Path, name: str, make: Callable[[], bytes]) -> Path:
+    """A TFLite file of the cache, made if it isn't there or its bytes are not those that were written."""
+    path = cache / "litert" / name
+    check = path.with_name(f"{name}.sha256")
+    with _usable(cache):
+        if not (path.is_file() and check.is_file() and check.read_text() == _digest(path).hex()):
+            content = make()
+            with replacing(path) as part:
+                part.write_bytes(content)
+            write_text(check, hashlib.sha256(content).hexdigest())
     return path
 
 
@@ -257,14 +319,12 @@ def quantised_extractor(
     backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
     paths = representative(paths)
     digest = hashlib.sha256(b"".join(map(_digest, paths))).hexdigest()[:16]
-    path = cache / "litert" / f"{_configuration(backbone, weights)}-int8-{digest}-v{VERSION}.tflite"
-    if not path.is_file():
+
+    def convert() -> bytes:
         images = np.stack([load_image(one, backbone.input_size) for one in paths])
-        with replacing(path) as part:
-            part.write_bytes(
-                tflite.convert(feature_extractor(backbone, weights), "int8", images, signature=False)
-            )
-    return path
+        return tflite.convert(feature_extractor(backbone, weights), "int8", images, signature=False)
+
+    return _kept(cache, f"{_configuration(backbone, weights)}-int8-{digest}-v{VERSION}.tflite", convert)
 
 
 def representative(paths: Sequence[str | os.PathLike[str]], count: int = REPRESENTATIVE) -> list:
@@ -288,27 +348,40 @@ def _cache_folder(root: Path, configuration: str, view: View | None) -> Path:
     return root / "features" / f"{configuration}-v{VERSION}" / (view.key if view else "plain")
 
 
-def _read_index(folders: Iterable[Path]) -> dict[bytes, tuple[np.ndarray, int]]:
+def _read_index(folders: Iterable[Path], length: int) -> dict[bytes, tuple[np.ndarray, int]]:
     """Digest of each known image to its cache file, memory-mapped, and the row in it."""
     known = {}
     for folder in folders:
         for path in sorted(folder.glob("*.npy")):
+            if _digest(path).hex()[:32] != path.stem:
+                continue  # damaged: its images are computed again
             part = np.load(path, mmap_mode="r")
-            known |= {digest.tobytes(): (part, row) for row, digest in enumerate(part["digest"])}
+            if part.dtype == _row_type(length):
+                known |= {digest.tobytes(): (part, row) for row, digest in enumerate(part["digest"])}
     return known
 
 
+def _row_type(length: int) -> np.dtype:
+    return np.dtype([("digest", "u1", 32), ("features", "<f4", length)])
+
+
 def _write_part(folder: Path, digests: list[bytes], features: np.ndarray) -> None:
-    """Adds a file to the cache: under a temporary name first, so that no reader meets half a file."""
-    rows = np.zeros(len(digests), dtype=[("digest", "u1", 32), ("features", "<f4", features.shape[1])])
+    """Adds a file to the cache, named by its content: under a temporary name first, so that no reader meets half a file."""
+    rows = np.zeros(len(digests), _row_type(features.shape[1]))
     rows["digest"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
     rows["features"] = features
-    with replacing(folder / f"{uuid.uuid4().hex}.npy") as part:
-        np.save(part, rows)
+    stream = io.BytesIO()
+    np.save(stream, rows)
+    content = stream.getvalue()
+    with replacing(folder / f"{hashlib.sha256(content).hexdigest()[:32]}.npy") as part:
+        part.write_bytes(content)
 
 
 def _allocate(shape: tuple[int, int], folder: Path) -> np.ndarray:
     if 4 * shape[0] * shape[1] <= IN_MEMORY:
         return np.empty(shape, np.float32)
     folder.mkdir(parents=True, exist_ok=True)
-    return np.memmap(tempfile.TemporaryFile(dir=folder), np.float32, "w+", shape=shape)
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, it lives as long as the array
+    if hasattr(os, "posix_fallocate"):  # else a full disk is a bus error at some later assignment
+        os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])
+    return np.memmap(file, np.float32, "w+", shape=shape)

@@ -1,8 +1,9 @@
 """Classification heads on frozen features: one dense layer each, many trained in one pass.
 
 The heads of a sweep differ in their learning rate only. They see the same images in the same order, so one
-pass over the features trains them all: their weights lie side by side in one layer, and each is updated with its
-own learning rate and its own optimiser state, to the same result as if it were trained alone.
+pass over the features trains them all: their weights lie side by side in one matrix, and each is updated with its
+own learning rate and its own optimiser state, to the same result as if `fit` trained it alone in Keras (notebook 04
+shows it, and a test).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import ops
+from scipy.special import softmax
 
 from data_prep_eda.preprocessing import SCENES
 from train_model.metrics import loss_and_accuracy
@@ -52,41 +54,29 @@ class TrainedHeads:
         return features @ kernel + bias
 
 
-class _Heads(keras.layers.Layer):
-    """Dense layers side by side: `[n, features]` to logits `[n, heads, scenes]`."""
+class _Adam:
+    """Adam on one array of weights (Kingma & Ba, arXiv:1412.6980), with the constants and the order of Keras'.
 
-    def __init__(self, heads: int, features: int) -> None:
-        super().__init__()
-        self.kernel = self.add_weight(shape=(features, heads, len(SCENES)), initializer="zeros")
-        self.bias = self.add_weight(shape=(heads, len(SCENES)), initializer="zeros")
+    A step of a head takes so little arithmetic that a compiled graph's calls and its compilation would take most of
+    the time; NumPy's few calls on small arrays take a tenth of it, under every backend of Keras.
+    """
 
-    def restart(self, seed: int) -> None:
-        """Every head starts from the same weights, as it would if it were trained alone with this seed."""
-        features, heads, scenes = self.kernel.shape
-        start = ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((features, scenes)))
-        self.kernel.assign(np.repeat(start[:, None], heads, axis=1))
-        self.bias.assign(np.zeros((heads, scenes), np.float32))
+    def __init__(self, weights: np.ndarray, rates: np.ndarray) -> None:
+        self.weights, self.rates = weights, rates
+        self.mean, self.square = np.zeros_like(weights), np.zeros_like(weights)
+        self.steps = 0
 
-    def call(self, features):
-        return ops.tensordot(features, self.kernel, axes=1) + self.bias
-
-
-class _AdamPerHead(keras.optimizers.Adam):
-    """Adam with one learning rate per head; the rest of Adam works weight by weight anyway."""
-
-    def __init__(self, learning_rates: Sequence[float]) -> None:
-        super().__init__(1.0, name="adam_per_head")
-        self._rates = np.asarray(learning_rates, np.float32)[:, None]  # against [..., heads, scenes]
-
-    def update_step(self, gradient, variable, learning_rate):
-        super().update_step(gradient, variable, ops.convert_to_tensor(self._rates) * learning_rate)
+    def step(self, gradient: np.ndarray) -> None:
+        self.steps += 1
+        scale = np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+        self.mean += (gradient - self.mean) * np.float32(0.1)
+        self.square += (gradient * gradient - self.square) * np.float32(0.001)
+        self.weights -= self.rates * np.float32(scale) * self.mean / (np.sqrt(self.square) + np.float32(1e-7))
 
 
-def _loss(labels, logits):
-    """Cross-entropy summed over the heads: no head's gradient depends on another's."""
-    labels = ops.broadcast_to(ops.expand_dims(labels, 1), ops.shape(logits)[:2])
-    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    return ops.sum(losses, axis=1)
+def _start(features: int, seed: int) -> np.ndarray:
+    """The initial kernel `[features, scenes]` of `Dense(..., kernel_initializer=GlorotUniform(seed))`."""
+    return ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((features, len(SCENES))))
 
 
 def train_heads(
@@ -119,38 +109,39 @@ def train_heads(
         Curves, and the weights of every head after every epoch.
     """
     view = features if callable(features) else lambda epoch: features
-    inputs = keras.Input((validation_features.shape[1],))
-    layer = _Heads(len(learning_rates), validation_features.shape[1])
-    model = keras.Model(inputs, layer(inputs))
-    optimizer = _AdamPerHead(learning_rates)
-    steps = -(-len(labels) // batch_size)
-    # One compiled call an epoch: a step is so small that Python would cost more than the arithmetic.
-    model.compile(optimizer, loss=_loss, steps_per_execution=steps)
-    optimizer.build(model.trainable_variables)
-    fresh = [ops.convert_to_numpy(variable) for variable in optimizer.variables]
+    heads, length, scenes = len(learning_rates), validation_features.shape[1], len(SCENES)
+    # The heads' outputs lie side by side in one matrix, and so do their learning rates.
+    rates = np.repeat(np.asarray(learning_rates, np.float32), scenes)
+    wanted = np.eye(scenes, dtype=np.float32)[labels]
 
     rows = []
     kernels: dict[tuple[float, int], list[np.ndarray]] = {}
     biases: dict[tuple[float, int], list[np.ndarray]] = {}
     for number, seed in enumerate(seeds):
-        layer.restart(seed)
-        for variable, value in zip(optimizer.variables, fresh, strict=True):
-            variable.assign(value)
+        kernel = _Adam(np.tile(_start(length, seed), heads), rates)
+        bias = _Adam(np.zeros(heads * scenes, np.float32), rates)
         rng = np.random.default_rng(seed)
         for epoch in range(epochs):
             order = rng.permutation(len(labels))
             seen = np.asarray(view(epoch))
-            model.fit(seen[order], labels[order], batch_size=batch_size, shuffle=False, verbose=0)
-            all_kernels = ops.convert_to_numpy(layer.kernel)
-            all_biases = ops.convert_to_numpy(layer.bias)
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                inputs = seen[batch]
+                logits = (inputs @ kernel.weights + bias.weights).reshape(len(batch), heads, scenes)
+                error = softmax(logits, axis=-1) - wanted[batch, None]
+                error = error.reshape(len(batch), -1) / np.float32(len(batch))
+                kernel.step(inputs.T @ error)
+                bias.step(error.sum(axis=0))
+            logits = (seen @ kernel.weights + bias.weights).reshape(-1, heads, scenes)
+            val_logits = (validation_features @ kernel.weights + bias.weights).reshape(-1, heads, scenes)
             for head, rate in enumerate(learning_rates):
-                kernel, bias = all_kernels[:, head].copy(), all_biases[head].copy()
-                kernels.setdefault((rate, seed), []).append(kernel)
-                biases.setdefault((rate, seed), []).append(bias)
+                own = slice(head * scenes, (head + 1) * scenes)
+                kernels.setdefault((rate, seed), []).append(kernel.weights[:, own].copy())
+                biases.setdefault((rate, seed), []).append(bias.weights[own].copy())
                 row = {"learning_rate": rate, "seed": seed, "epoch": epoch + 1}
-                row["loss"], row["accuracy"] = loss_and_accuracy(seen @ kernel + bias, labels)
+                row["loss"], row["accuracy"] = loss_and_accuracy(logits[:, head], labels)
                 row["val_loss"], row["val_accuracy"] = loss_and_accuracy(
-                    validation_features @ kernel + bias, validation_labels
+                    val_logits[:, head], validation_labels
                 )
                 rows.append(row)
             if progress:

@@ -1,13 +1,19 @@
 """What the notebooks' parameters may be: one table for notebooks, script, runner and sweeps.
 
-A value out of range is refused before any work, with what is allowed, wherever it was given.
+A value out of range is refused before any work, with what is allowed, wherever it was given. A notebook calls
+`check_parameters` below its parameters cell, and the script that is exported from it does so too; the runner and the
+sweeps read values with `parse` and check them before anything starts.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 BACKBONES = ("mobilenet", "xception")
 AUGMENTATIONS = ("none", "as_implemented", "as_intended")
@@ -57,7 +63,13 @@ def _list_of(rule: Rule) -> Rule:
 _RATE = Rule("a number above 0, at most 10", lambda value: _number(value) and 0 < value <= 10)
 _SHARE = Rule("a share above 0 and below 1, such as 0.95", lambda value: _number(value) and 0 < value < 1)
 
+
+def _is_weights(value: Any) -> bool:
+    return isinstance(value, str) and (value in ("auto", "imagenet") or Path(value).expanduser().is_file())
+
+
 RULES = {
+    "weights": Rule("auto, imagenet or the path of a weights file", _is_weights),
     "backbone": _one_of(*BACKBONES),
     "augmentation": _one_of(*AUGMENTATIONS),
     "augmentations": _list_of(_one_of(*AUGMENTATIONS)),
@@ -100,3 +112,76 @@ def check_parameters(**values: Any) -> None:
         fine = isinstance(members, list | tuple) and len(members) > 0 and all(map(rule.fits, members))
         if not fine or len(set(members)) < len(members):
             raise ParameterError(f"Expected {name} to be {rule.allowed}; found {value!r}.")
+
+
+# --- Text -------------------------------------------------------------------------------------------------
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WORDS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+
+def parse(text: str, kind: str, default: Any = None) -> Any:
+    """Reads a value as the shell and grid files write it, by the type that the notebook declares.
+
+    A `str` is taken as it stands, whatever it looks like; numbers are decimal: `010` is ten, `1e-3` a number.
+
+    Args:
+        text: the value.
+        kind: the declared type: `int`, `float`, `str`, `bool`, `list`, or `list[...]` of one of the others; anything
+            else takes what YAML would make of the text.
+        default: the declared value; of a bare `list`, its elements tell the type of the new ones.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: the text is none of that type.
+    """
+    plain = text.strip()
+    if kind == "str":
+        return text
+    if kind == "int" and _WHOLE.fullmatch(plain):
+        return int(plain)
+    if kind == "float" and _DECIMAL.fullmatch(plain):
+        return float(plain)
+    if kind == "bool" and plain.lower() in _WORDS:
+        return _WORDS[plain.lower()]
+    if kind == "list" or kind.startswith("list["):
+        return _parse_list(plain, element_kind(kind, default))
+    if kind in ("int", "float", "bool"):
+        raise ValueError(f"not {kind}: {text!r}")
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def _parse_list(text: str, kind: str) -> list[Any]:
+    """`[a, b]`, `a, b` or `a b`, the elements quoted or not."""
+    if text.startswith("[") != text.endswith("]"):
+        raise ValueError("a bracket is missing")
+    inner = text.removeprefix("[").removesuffix("]").strip()
+    if not inner:
+        return []
+    parts = inner.split(",") if "," in inner else inner.split()
+    return [parse(re.sub(r"^(['\"])(.*)\1$", r"\2", part.strip()), kind) for part in parts]
+
+
+def element_kind(kind: str, default: Any) -> str:
+    """The type of a list's elements, from the declared type or else the declared value; empty if neither says."""
+    if member := re.fullmatch(r"list\[(\w+)\]", kind):
+        return member[1]
+    types: list[type] = [type(one) for one in default or ()]
+    if types and all(one in (int, float) for one in types):
+        return "float" if float in types else "int"
+    return "str" if types and all(one is str for one in types) else ""

@@ -12,6 +12,7 @@ import nbformat
 import papermill
 import pytest
 
+from data_prep_eda.files import write_json
 from tests.notebooks.notebook_execution import ALL, execute
 from train_model.automation import publish
 from train_model.automation.publish import PLACEHOLDER, clean, problems
@@ -123,37 +124,58 @@ def test_training_script_runs_by_itself(images, tmp_path):
     done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out" / "models" / "scene_mobilenet.keras").is_file()
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["final.learning_rate"] == 0.01
-    less = [*flags, "--output-dir", "less", "--head", "gradient", "--no-save-files"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["final"]["learning_rate"] == 0.01
+    less = [*flags, "--output-dir", "less", "--no-save-files"]
     done = subprocess.run([*command, *less], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not list((tmp_path / "less").rglob("*.keras"))
-    assert "final.val_accuracy" in json.loads((tmp_path / "less" / "metrics.json").read_text())
+    assert "val_accuracy" in json.loads((tmp_path / "less" / "metrics.json").read_text())["final"]
 
 
-def run_of(kind: str, folder: Path, **parameters) -> Path:
+def run_of(folder: Path, data: str = "SUN 09 images", resumed: bool = False, **parameters) -> Path:
     """The folder of a run with complete notebooks, as `make run` leaves it."""
     (folder / "notebooks").mkdir(parents=True)
     state = {
+        "resumed": resumed,
         "parameters": parameters,
         "notebooks": {path.stem: {"status": "complete", "seconds": 1, "error": ""} for path in ALL},
     }
-    (folder / "run.json").write_text(json.dumps(state))
-    (folder / "metrics.json").write_text(json.dumps({"final.images": kind}))
+    write_json(folder / "run.json", state)
+    write_json(folder / "metrics.json", {"final": {"data": data}})
     return folder
 
 
 @pytest.mark.parametrize(
-    "kind, parameters, words",
+    "changes, words",
     [
-        ("the embedded sample (drawn, not photographed)", {}, "Expected a run on the SUN 09 images"),
-        ("SUN 09 images", {"epochs": 3}, "others for epochs"),
+        ({"data": "the embedded sample (drawn, not photographed)"}, "Expected a run on the SUN 09 images"),
+        ({"data_dir": "/x", "epochs": 3}, "others for epochs"),
+        ({"resumed": True}, "in one piece"),
     ],
 )
-def test_only_the_study_itself_is_published(tmp_path, kind, parameters, words):
+def test_only_the_study_itself_is_published(tmp_path, changes, words):
     before = [path.read_bytes() for path in ALL]
     with pytest.raises(publish.NotFit, match=words):
-        publish.publish(run_of(kind, tmp_path / "run", **parameters))
+        publish.publish(run_of(tmp_path / "run", **changes))
     with pytest.raises(publish.NotFit, match="Expected the folder of a run"):
         publish.publish(tmp_path)
     assert [path.read_bytes() for path in ALL] == before
+
+
+def test_a_run_in_one_piece_becomes_the_committed_one(tmp_path, monkeypatch):
+    run = run_of(tmp_path / "run", data_dir="/x")
+    (run / "models").mkdir()
+    places = {source: tmp_path / "repository" / Path(source).name for source in publish.MODELS}
+    for source in places:
+        (run / source).write_bytes(source.encode())
+    for path in ALL:
+        nbformat.write(nbformat.read(path, as_version=4), run / "notebooks" / path.name)
+    monkeypatch.setattr(publish, "numbered_notebooks", lambda: ALL)
+    monkeypatch.setattr(publish, "NOTEBOOKS", tmp_path / "repository")
+    monkeypatch.setattr(publish, "COMMITTED_METRICS", tmp_path / "repository" / "metrics.json")
+    monkeypatch.setattr(publish, "MODELS", places)
+    written = publish.publish(run)
+    assert {path.name for path in written} == {path.name for path in (*ALL, *places.values())} | {
+        "metrics.json"
+    }
+    assert all(path.is_file() for path in written)

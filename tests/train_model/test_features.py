@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,11 +76,13 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(paths, tmp_path, mon
 
 
 def test_views_depend_on_the_image_not_on_its_neighbours(paths, cache):
-    view = View(AUGMENTATIONS["robust"], seed=1, number=0)
+    view = View(AUGMENTATIONS["as_implemented"], seed=1, number=0)
     together = extract_features(paths[:3], cache=cache, view=view)
     alone = extract_features([paths[2]], cache=cache / "other", view=view)
     assert np.allclose(together[2], alone[0], atol=1e-4)
-    other = extract_features([paths[2]], cache=cache, view=View(AUGMENTATIONS["robust"], seed=1, number=1))
+    other = extract_features(
+        [paths[2]], cache=cache, view=View(AUGMENTATIONS["as_implemented"], seed=1, number=1)
+    )
     assert np.abs(other - alone).max() > 0.1
 
 
@@ -121,3 +126,50 @@ def test_weights_resolution_order(tmp_path, monkeypatch):
     monkeypatch.setenv("SCENES_WEIGHTS_DIR", str(tmp_path))
     assert find_weights(mobilenet) == tmp_path / mobilenet.weights_file
     assert find_weights(mobilenet, str(shipped)) == shipped
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1000] + b"\0" * 1000,
+        lambda content: bytes([content[0] ^ 1]) + content[1:],
+        lambda content: b"<html>not found</html>",
+    ],
+    ids=["empty", "truncated", "zeros", "one bit", "something else"],
+)
+def test_a_damaged_entry_is_a_miss_and_made_anew(paths, tmp_path, computed, damage):
+    """Features and the converted network alike: what is read is what was written."""
+    expected = extract_features(paths[:2], cache=tmp_path, engine="litert")
+    damaged = [path for path in tmp_path.rglob("*") if path.suffix in (".npy", ".tflite")]
+    assert len(damaged) == 2
+    for path in damaged:
+        path.write_bytes(damage(path.read_bytes()))
+    computed.clear()
+    assert np.array_equal(extract_features(paths[:2], cache=tmp_path, engine="litert"), expected)
+    assert len(computed) == 2
+    computed.clear()
+    assert np.array_equal(extract_features(paths[:2], cache=tmp_path, engine="litert"), expected)
+    assert computed == []
+
+
+def test_a_cache_that_is_a_file_is_one_sentence(paths, tmp_path):
+    (tmp_path / "occupied").write_text("mine")
+    with pytest.raises(features.CacheError, match=r"the cache in .*occupied: .* SCENES_CACHE_DIR"):
+        extract_features(paths[:1], cache=tmp_path / "occupied", engine="litert")
+    assert (tmp_path / "occupied").read_text() == "mine"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_temporary_file(paths, cache, tmp_path, monkeypatch):
+    shutil.copytree(cache / "litert", tmp_path / "litert")
+
+    def full(self, content):
+        with self.open("wb") as stream:
+            stream.write(content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(features.CacheError, match="No space left on device"):
+        extract_features(paths[:1], cache=tmp_path, engine="litert")
+    assert not [path for path in (tmp_path / "features").rglob("*") if path.is_file()]

@@ -240,11 +240,22 @@ def serving() -> str:
     )
 
 
+def service_cost() -> str:
+    """What a request costs, in one sentence for the engineer."""
+    r = read(SERVICE_TIMES)
+    latency, memory = r["latency"]["256x256"], r["memory"]
+    return (
+        f"A 256×256 JPEG takes {latency['service']['p50']:.1f} ms on one thread of {r['machine']}, "
+        f"{latency['times_faster_p50']:.1f} times faster than the original project's service; the process holds "
+        f"{memory['256x256']['at_rest']} MB at rest and {memory['12 megapixels']['peak']} MB at the peak of 12 megapixels."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         *(headline, results, left_out, recipes, protocols, variety, test, calibration, out_of_scope, themes),
-        *(ood_scores, corruptions, eight_bits, footprint, serving),
+        *(ood_scores, corruptions, eight_bits, footprint, serving, service_cost),
     )
 }
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import ast
 import difflib
-import functools
-import json
-import operator
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +26,14 @@ import zmq
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-from train_model.parameters import ParameterError, check_parameters
+from data_prep_eda.dataset import Dataset, fingerprint, load_dataset
+from data_prep_eda.other_sources import find_sources
+from train_model import parameters as rules
+from train_model.parameters import ParameterError
 
 COMPLETE = "complete"
 FAILED = "failed"
@@ -40,6 +41,7 @@ FAILED = "failed"
 KERNEL_STARTS = (
     2  # kernels now and then die at birth: two processes picked the same ZMQ port (papermill #511)
 )
+START_SECONDS = 300  # that a kernel may take until it answers, with its imports, on a busy machine
 QUIET_SECONDS = 120  # nbclient gives a kernel 4 s to hand over its output, too few on a busy machine
 
 
@@ -73,146 +75,162 @@ class NotebookResult:
 
 
 def typed_parameters(notebook: str | os.PathLike[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks parameters against the notebook's cell tagged `parameters`, and against `train_model.parameters`.
+    """Checks parameters against the notebook's cell tagged `parameters` and against `train_model.parameters.RULES`.
 
     Papermill itself only warns of an unknown name and takes any type, so a misspelt sweep would run for hours
     with the defaults.
 
     Args:
         notebook: path of the notebook.
-        parameters: values by name; text, as a shell gives it, is read as the type that the notebook declares.
+        parameters: values by name.
 
     Returns:
-        The parameters in the notebook's types.
+        The parameters in the notebook's types: a whole number given for a `float` becomes one.
 
     Raises:
         ParameterError: there is no such notebook, it has no such parameter, or a value has the wrong type or is out
             of range.
     """
-    notebook = Path(notebook)
-    if not notebook.is_file():
+    declared = declared_parameters(notebook)
+    checked = {name: typed(name, value, declared, notebook) for name, value in parameters.items()}
+    rules.check_parameters(**checked)
+    return checked
+
+
+def declared_parameters(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+    """What papermill knows of a notebook's parameters: `inferred_type_name`, `default` and `help` by name.
+
+    Raises:
+        ParameterError: there is no such notebook, or the file is none.
+    """
+    if not Path(notebook).is_file():
         raise ParameterError(f"Expected a notebook at {notebook}, found no file there.")
-    declared = inspect(notebook)
-    values = {}
-    for name, value in parameters.items():
-        if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1)
-            raise ParameterError(
-                f"{notebook.name} has no parameter {name!r}"
-                + (f"; did you mean {near[0]!r}? " if near else ". ")
-                + f"It takes {', '.join(declared) or 'none: no cell is tagged parameters'}."
-            )
-        entry = declared[name]
-        values[name] = _as_type(name, value, entry["inferred_type_name"].replace(" ", ""), entry["default"])
-    check_parameters(**values)
-    return values
-
-
-@functools.cache
-def inspect(notebook: Path) -> Mapping[str, Mapping[str, str]]:
-    """The parameters that a notebook declares, by name; see `papermill.inspect_notebook`."""
-    return papermill.inspect_notebook(str(notebook))
-
-
-_SWITCHES = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
-
-
-def _as_type(name: str, value: Any, kind: str, default: str) -> Any:
-    """A value as a declared type; types that papermill cannot name take anything."""
     try:
-        if kind.startswith("list"):
-            example = next(iter(ast.literal_eval(default)), 0.0)
-            return [_as_scalar(one, type(example).__name__) for one in _members(value)]
-        return _as_scalar(value, kind)
-    except (ValueError, TypeError, KeyError):
-        raise ParameterError(
-            f"Parameter {name!r} takes {kind}, such as {default}; found {value!r} ({type(value).__name__})."
-        ) from None
+        return papermill.inspect_notebook(str(notebook))
+    except Exception as error:  # nbformat's, JSON's and papermill's own kinds
+        why = " ".join(str(error).split())[:200]
+        raise ParameterError(f"Expected a notebook at {notebook}, found something else: {why}") from None
 
 
-def _members(value: Any) -> list[Any]:
-    if isinstance(value, list | tuple):
-        return list(value)
-    if not isinstance(value, str):
-        raise TypeError
-    inside = value.strip().removeprefix("[").removesuffix("]").strip()
-    return [one.strip().strip("'\"") for one in inside.split(",")] if inside else []
-
-
-def _as_scalar(value: Any, kind: str) -> Any:
-    if kind == "str":
-        if not isinstance(value, str):
-            raise TypeError
-        return value
-    if kind == "bool":
-        return value if isinstance(value, bool) else _SWITCHES[value.strip().lower()]
-    if isinstance(value, bool):  # a bool is an int in Python, but `epochs: true` is a slip
-        raise TypeError
-    if kind == "int":
-        return int(value.strip()) if isinstance(value, str) else operator.index(value)
-    return float(value) if kind == "float" else value
-
-
-# Runs the imports of a notebook that comes later, waits for the kernel's arguments, and becomes that kernel. The
-# imports go into a namespace of their own: the notebook still has to make them.
-_WARM = """
-import json, sys
-sys.path.insert(0, "")
-try:
-    exec(sys.argv[1], {})
-except Exception:
-    pass
-arguments = sys.stdin.readline()
-if arguments:
-    from ipykernel.kernelapp import launch_new_instance
-    launch_new_instance(argv=json.loads(arguments))
-"""
-
-
-class WarmKernel:
-    """A process that has a notebook's imports done and waits to be its kernel.
-
-    TensorFlow takes seconds to import; a process that does it while another notebook runs hides them.
+def typed(
+    name: str, value: Any, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
+) -> Any:
+    """A value in the type that a notebook declares; text is read as the shell and grid files write it.
 
     Args:
-        notebook: whose imports, those of its first code cell, are run.
-        cwd: the process's working directory.
+        name: of the parameter.
+        value: as text or in its type already.
+        declared: see `declared_parameters`.
+        notebook: path of the notebook, for the message.
+
+    Raises:
+        ParameterError: the notebook has no such parameter, or the value is none of its type.
+    """
+    notebook = Path(notebook)
+    if name not in declared:
+        near = difflib.get_close_matches(name, declared, n=1)
+        raise ParameterError(
+            f"{notebook.name} has no parameter {name!r}"
+            + (f"; did you mean {near[0]!r}? " if near else ". ")
+            + f"It takes {', '.join(declared) or 'none: no cell is tagged parameters'}."
+        )
+    kind = _kind(name, declared)
+    if not _fits(value, kind):
+        raise ParameterError(
+            f"Parameter {name!r} of {notebook.name} takes {kind}, found {value!r} ({type(value).__name__})."
+        )
+    if kind == "float":
+        return float(value)
+    if kind == "list[float]":
+        return [float(one) for one in value]
+    return list(value) if isinstance(value, tuple) else value
+
+
+def read_text(
+    name: str, text: str, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
+) -> Any:
+    """A value that the shell or a grid file gives as text, in the type that a notebook declares.
+
+    Args:
+        name: of the parameter.
+        text: its value.
+        declared: see `declared_parameters`.
+        notebook: path of the notebook, for the message.
+
+    Raises:
+        ParameterError: see `typed`.
+    """
+    value: Any = text
+    if name in declared:
+        kind = _kind(name, declared)
+        with suppress(ValueError):  # `typed` says what is wrong with the text
+            value = rules.parse(text, kind, _literal(declared[name]["default"]))
+    return typed(name, value, declared, notebook)
+
+
+def element_kind(name: str, declared: Mapping[str, Mapping[str, str]]) -> str:
+    """The type of the elements of a parameter that takes a list; empty where it takes none or doesn't say."""
+    if name not in declared or not _kind(name, declared).startswith("list"):
+        return ""
+    return rules.element_kind(_kind(name, declared), _literal(declared[name]["default"]))
+
+
+def _kind(name: str, declared: Mapping[str, Mapping[str, str]]) -> str:
+    return declared[name]["inferred_type_name"].replace(" ", "")
+
+
+def _literal(source: str) -> Any:
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return None
+
+
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value has a declared type; types that papermill cannot name (`None`) take anything."""
+    if kind in _TYPES:
+        # A bool is an int in Python, but `epochs: true` is a slip.
+        return isinstance(value, _TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
+    if members := re.fullmatch(r"list(?:\[(\w+)\])?", kind):
+        return isinstance(value, list | tuple) and all(_fits(one, members[1] or "None") for one in value)
+    return True
+
+
+# --- The images -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images a run is on.
+
+    Attributes:
+        dataset: with its files listed, not decoded.
+        sources: folder of further sources; None where there are none.
     """
 
-    def __init__(self, notebook: Path, cwd: Path) -> None:
-        cells = nbformat.read(notebook, as_version=4).cells
-        setup = next((cell.source for cell in cells if cell.cell_type == "code"), "")
-        imports = [node for node in ast.parse(setup).body if isinstance(node, ast.Import | ast.ImportFrom)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _WARM, "\n".join(map(ast.unparse, imports))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=cwd,
-            start_new_session=True,
-        )
+    dataset: Dataset
+    sources: Path | None
 
-    def start(self, arguments: list[str]) -> subprocess.Popen:
-        """Hands over the arguments of a kernel's command line; returns the process, which is now that kernel."""
-        self.process.stdin.write((json.dumps(arguments) + "\n").encode())
-        self.process.stdin.close()
-        return self.process
+    @classmethod
+    def find(cls, data_dir: str = "", other_sources: str = "") -> Images:
+        """Finds them as the notebooks do.
 
-    def close(self) -> None:
-        """Ends the process, if it has not become a kernel."""
-        if not self.process.stdin.closed:
-            self.process.stdin.close()
-            self.process.kill()
-            self.process.wait()
+        Raises:
+            DatasetError: a folder isn't there or hasn't the layout that is read.
+        """
+        dataset = load_dataset(data_dir, check=False)
+        return cls(dataset, find_sources(other_sources, dataset))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells one set of images from another, wherever they lie."""
+        return f"{fingerprint(self.dataset.folder)}-{fingerprint(self.sources)}"
+
+
+# --- The kernel -------------------------------------------------------------------------------------------
 
 
 class _ThisInterpreter(AsyncKernelManager):
@@ -222,20 +240,17 @@ class _ThisInterpreter(AsyncKernelManager):
     own kernel of that name.
     """
 
+    preload = ""  # Python source that runs before the kernel answers
+
     @property
     def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
-
-    warm: WarmKernel | None = None  # set on a subclass by `run_notebook`
+        spec = get_kernel_dict()
+        if self.preload:
+            launcher = spec["argv"].index("-m")
+            spec["argv"][launcher : launcher + 2] = ["-c", self.preload]
+        return KernelSpec(resource_dir=RESOURCES, **spec)
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
-        warm, type(self).warm = type(self).warm, None
-        if warm and warm.process.poll() is None:
-            process = warm.start(kernel_cmd[kernel_cmd.index("-f") :])
-            self.provisioner.process = process
-            self.provisioner.pid = self.provisioner.pgid = process.pid
-            self._reconcile_connection_info(self.provisioner.connection_info)
-            return
         # Cells' own standard error reaches the notebook; what the C++ side of TensorFlow writes past Python
         # would only cut the progress bar in pieces.
         await super()._async_launch_kernel(kernel_cmd, stderr=subprocess.DEVNULL, **options)
@@ -246,6 +261,57 @@ class _ThisInterpreter(AsyncKernelManager):
         return "auto" if zmq.has("curve") else "disabled"
 
 
+_PRELOAD = """
+import contextlib, importlib, os, runpy
+os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as the kernel will
+for name in {modules!r}:
+    with contextlib.suppress(Exception):  # the cell that imports it says what is wrong
+        importlib.import_module(name)
+runpy.run_module("ipykernel_launcher", run_name="__main__")
+"""
+
+
+def start_kernel(
+    notebook: str | os.PathLike[str], cwd: str | os.PathLike[str] | None = None
+) -> AsyncKernelManager:
+    """Starts a fresh kernel for a notebook and returns at once; it then imports what the notebook imports.
+
+    So the seconds that importing TensorFlow takes pass while another notebook runs.
+
+    Args:
+        notebook: path of the notebook.
+        cwd: the kernel's working directory; by default this process's.
+
+    Returns:
+        The kernel's manager, for `run_notebook` or `stop_kernel` in the same thread.
+    """
+    manager = _ThisInterpreter()
+    manager.preload = _PRELOAD.format(modules=imported_modules(notebook))
+    run_sync(manager.start_kernel)(**({"cwd": str(cwd)} if cwd else {}))
+    return manager
+
+
+def stop_kernel(kernel: AsyncKernelManager) -> None:
+    """Ends a kernel, whatever it does."""
+    with suppress(Exception):  # it died already
+        run_sync(kernel.shutdown_kernel)(now=True)
+
+
+def imported_modules(notebook: str | os.PathLike[str]) -> list[str]:
+    """Names of the modules that the cells of a notebook import at their top level."""
+    names: dict[str, None] = {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        with suppress(SyntaxError):  # a cell with magics
+            for node in ast.parse(cell.source).body:
+                if isinstance(node, ast.Import):
+                    names |= dict.fromkeys(alias.name for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names[node.module] = None
+    return list(names)
+
+
 def run_notebook(
     notebook: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -253,8 +319,8 @@ def run_notebook(
     *,
     cwd: str | os.PathLike[str] | None = None,
     log: str | os.PathLike[str] | None = None,
-    warm: WarmKernel | None = None,
     progress: Callable[[int, int], None] | None = None,
+    kernel: AsyncKernelManager | None = None,
 ) -> NotebookResult:
     """Executes a notebook in a fresh kernel of this interpreter.
 
@@ -264,11 +330,11 @@ def run_notebook(
     Args:
         notebook: path of the notebook; it is not changed.
         output: path of the executed notebook.
-        parameters: values by name, already checked (`typed_parameters`).
+        parameters: values by name, already checked (`check_parameters`).
         cwd: the kernel's working directory; by default this process's.
         log: file for what the cells print, line by line as they print it.
-        warm: a process to become the kernel; by default a new one is started.
         progress: called after each code cell with the number of code cells done and of all.
+        kernel: a fresh one that `start_kernel` started; it is ended.
 
     Returns:
         How it ended. A notebook that fails is a result and not an exception.
@@ -279,7 +345,6 @@ def run_notebook(
     started = time.perf_counter()
     kernel_ready = False
     running = 0  # number of the code cell under way
-    manager = type("Manager", (_ThisInterpreter,), {"warm": warm})
 
     def notebook_starts(notebook: Any) -> None:
         nonlocal kernel_ready
@@ -299,6 +364,7 @@ def run_notebook(
     with ExitStack() as stack:
         stream = stack.enter_context(open(log, "w", encoding="utf-8")) if log else None
         for start in range(1, KERNEL_STARTS + 1):
+            kernel = kernel or start_kernel(notebook, cwd)
             try:
                 papermill.execute_notebook(
                     str(notebook),
@@ -308,9 +374,8 @@ def run_notebook(
                     progress_bar=False,
                     stdout_file=stream,
                     stderr_file=stream,
-                    kernel_manager_class=manager,
-                    # papermill's own `cwd` changes the directory of the whole process
-                    resources={"metadata": {"path": str(cwd)}} if cwd else {},
+                    start_timeout=START_SECONDS,
+                    km=kernel,
                     iopub_timeout=QUIET_SECONDS,
                     on_notebook_start=notebook_starts,
                     on_cell_start=cell_starts,
@@ -323,6 +388,9 @@ def run_notebook(
                     return result(FAILED, running or None, _one_line(type(error).__name__, str(error)))
             else:
                 return result(COMPLETE)
+            finally:
+                stop_kernel(kernel)
+                kernel = None
     raise AssertionError("unreachable: the last start returns")
 
 

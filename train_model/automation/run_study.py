@@ -7,72 +7,90 @@ python -m train_model.automation.run_study --from 05             on in the newes
 
 from __future__ import annotations
 
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
+
 import argparse
+import difflib
 import html
 import importlib.metadata
 import json
+import os
 import platform
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import nbconvert
-import pandas as pd
 from tqdm import tqdm
 
-from data_prep_eda.dataset import (
-    REPOSITORY,
-    SAMPLE,
-    DatasetError,
-    fingerprint,
-    load_dataset,
-    resolve_data_dir,
-)
+from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError
 from data_prep_eda.files import write_json, write_text
-from data_prep_eda.other_sources import find_sources
-from train_model.automation.notebook_run import WarmKernel, inspect, run_notebook, typed_parameters
+from data_prep_eda.preprocessing import ImageError
+from train_model.automation.notebook_run import (
+    COMPLETE,
+    FAILED,
+    Images,
+    declared_parameters,
+    read_text,
+    run_notebook,
+    start_kernel,
+    stop_kernel,
+    typed,
+)
 from train_model.parameters import ParameterError
-from train_model.study import MODEL_FILE, read_metrics
+from train_model.parameters import check_parameters as check_values
+from train_model.study import METRICS, MODEL_FILE, read_metrics
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 RUNS = REPOSITORY / "runs"
-STATE = "run.json"  # what has been run in a run's folder, with which parameters
-PENDING = "pending"
-FOLDERS = ("data_dir", "other_sources", "output_dir")
+STATE = "run.json"  # what has been run in a run's folder, on which images, with which parameters
+RUNNING, WAITING, INTERRUPTED = "running", "waiting", "interrupted"
+OUTPUT, DATA, SOURCES = "output_dir", "data_dir", "other_sources"  # parameters that the runner has a part in
+PATHS = (DATA, SOURCES, "weights")  # they count from the shell's folder; the kernels stand elsewhere
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parser().parse_args(arguments)
+    run = None
     try:
-        return _run(options)
+        run = Run.begin(options)
+        return run.execute()
     except (ParameterError, DatasetError) as error:
         print(error, file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"Cannot use {error.filename}: {error.strerror}.", file=sys.stderr)
-        return 1
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"The run stopped: {error.strerror or error}: {error.filename or RUNS}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. What is complete stays; the command above goes on.", file=sys.stderr)
-        return 130
+        hint = f" Go on with: {run.command_to_go_on()}" if run else ""
+        print(f"\nInterrupted.{hint}", file=sys.stderr)
+        return interruption.EXIT_CODE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m train_model.automation.run_study", description=__doc__.splitlines()[0]
+        prog="python -m train_model.automation.run_study",
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
     )
     parser.add_argument(
-        "--from", dest="first", metavar="NN", help="start with this notebook, in the newest run"
+        "--from",
+        dest="first",
+        metavar="NN",
+        help="start with this notebook, in the newest run; 01 goes on in it only if it isn't complete",
     )
     parser.add_argument("--to", dest="last", metavar="NN", help="stop after this notebook")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the run (default: runs/<timestamp>)"
+        "--out", metavar="DIR", help="folder of the run (default: runs/<timestamp>, or the one gone on in)"
     )
     parser.add_argument(
         "-p",
@@ -85,247 +103,357 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
-    study = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    notebooks = select(study, options.first, options.last)
-    given = {name: _from_here(name, value) for name, value in options.p}
-    assign(study, given)
-    run = _open_run(options, given)
-    parameters = assign(study, run.state["parameters"])
-    fixed = {name: run.state[name] for name in ("data_dir", "other_sources")} | {
-        "output_dir": str(run.folder)
-    }
-    for notebook in study:
-        parameters[notebook] |= {name: value for name, value in fixed.items() if name in inspect(notebook)}
-    executed = run.folder / "notebooks"
-    executed.mkdir(parents=True, exist_ok=True)
-    for notebook in notebooks:  # from now on they are not complete, whatever was before
-        run.state["notebooks"][notebook.stem] = {"status": PENDING, "seconds": 0.0, "error": ""}
-    run.save("running")
-    _announce(run, notebooks, given)
+class Run:
+    """One run of the study: a folder, its images, its parameters, and how far it has come.
 
-    began = time.perf_counter()
-    with ExitStack() as stack:
-        warm = None
-        for number, notebook in enumerate(notebooks, 1):
-            bar = tqdm(desc=f"{notebook.stem} ({number} of {len(notebooks)})", unit="cell", file=sys.stdout)
-            mine, warm = warm, None
-            if number < len(notebooks):
-                warm = WarmKernel(notebooks[number], REPOSITORY)
-                stack.callback(warm.close)
+    All of that is in the folder's `run.json` before the first notebook starts, so that an interrupted run goes on with
+    what it began with. A run keeps to one data set.
+    """
 
-            def progress(done: int, total: int, bar: tqdm = bar) -> None:
+    def __init__(self, folder: Path, state: dict[str, Any], chosen: list[Path], dataset: Dataset) -> None:
+        self.folder, self.state, self.chosen, self.dataset = folder, state, chosen, dataset
+
+    @classmethod
+    def begin(cls, options: argparse.Namespace) -> Run:
+        """Checks everything that can be checked before a notebook starts, and changes nothing yet.
+
+        Raises:
+            ParameterError: a parameter, a notebook's number or the run that should go on doesn't fit.
+            DatasetError: the images cannot be used.
+        """
+        study = _study()
+        chosen = select(study, options.first, options.last)
+        given = {name: _absolute(name, text) for name, text in options.p}
+        if OUTPUT in given:
+            raise ParameterError(f"{OUTPUT!r} is the run's folder: name it by --out.")
+        given = _merged(assign(chosen, given))
+        folder, earlier = _run_folder(options, study)
+        overrides = earlier.get("parameters", {}) | given
+        assign(study, overrides)
+        places = (
+            {DATA: "", SOURCES: ""}
+            | earlier.get("data", {})
+            | {name: given[name] for name in (DATA, SOURCES) if name in given}
+        )
+        images = Images.find(places[DATA], places[SOURCES])
+        data = {
+            DATA: str(images.dataset.folder),
+            SOURCES: str(images.sources or ""),
+            "fingerprint": images.fingerprint,
+        }
+        before = earlier.get("data", data)
+        if data["fingerprint"] != before["fingerprint"]:
+            what = (
+                "what has changed since" if before[DATA] == data[DATA] else f"not {shown(Path(data[DATA]))}"
+            )
+            raise ParameterError(
+                f"The run in {shown(folder)} is on the images in {shown(Path(before[DATA]))}, {what}; a run keeps to one "
+                f"data set. Start a new run: {command(given)}"
+            )
+        state = {
+            "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "status": RUNNING,
+            # What is published comes from one run: whether notebooks of an earlier start are part of this one.
+            "resumed": chosen[0] != study[0],
+            "parameters": overrides,
+            "data": data,
+            "notebooks": {path.stem: {"status": WAITING, "seconds": 0.0, "error": ""} for path in study}
+            | {
+                name: entry
+                for name, entry in earlier.get("notebooks", {}).items()
+                if name not in {path.stem for path in chosen}
+            },
+        }
+        return cls(folder, state, chosen, images.dataset)
+
+    def execute(self) -> int:
+        """Runs the chosen notebooks; returns the exit code."""
+        executed = self.folder / "notebooks"
+        if not self.state["resumed"]:  # what an earlier start left could pass for this one's
+            for name in ("notebooks", "models"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            for name in (METRICS, "index.html"):
+                (self.folder / name).unlink(missing_ok=True)
+        executed.mkdir(parents=True, exist_ok=True)
+        self.save()
+        self._announce()
+        kernel, following = None, start_kernel(self.chosen[0], REPOSITORY)
+        try:
+            for number, notebook in enumerate(self.chosen, 1):
+                kernel, following = following, None
+                if number < len(self.chosen):  # it imports TensorFlow while this notebook runs
+                    following = start_kernel(self.chosen[number], REPOSITORY)
+                if not self._run(notebook, number, kernel):
+                    return 1
+        finally:
+            for one in filter(None, (kernel, following)):
+                stop_kernel(one)
+            if self.state["status"] == RUNNING:
+                self.state["status"] = INTERRUPTED
+            self.save()
+        seconds = sum(self.state["notebooks"][path.stem]["seconds"] for path in self.chosen)
+        print(f"\nAll {len(self.chosen)} notebooks in {seconds:.0f} s.\n")
+        for name, value in [
+            *summary(read_metrics(self.folder)),
+            ("read on", shown(self.folder / "index.html")),
+        ]:
+            print(f"{name:<34}{value}")
+        print(f"\n{classify_one(self.folder, self.dataset)}")
+        return 0
+
+    def _run(self, notebook: Path, number: int, kernel: Any) -> bool:
+        """Runs one notebook, keeps the state up to date, and says what failed; returns whether it completed."""
+        entry = self.state["notebooks"][notebook.stem]
+        entry["status"] = RUNNING
+        self.save()
+        output = self.folder / "notebooks" / notebook.name
+        title = f"{notebook.stem} ({number} of {len(self.chosen)})"
+        with tqdm(desc=title, unit="cell", file=sys.stdout) as bar:
+
+            def progress(done: int, total: int) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            with bar:
+            try:
                 result = run_notebook(
                     notebook,
-                    executed / notebook.name,
-                    parameters[notebook],
+                    output,
+                    self._parameters(notebook),
                     cwd=REPOSITORY,
-                    log=executed / f"{notebook.stem}.log",
-                    warm=mine,
+                    log=output.with_suffix(".log"),
                     progress=progress,
+                    kernel=kernel,
                 )
-            run.state["notebooks"][notebook.stem] = {
-                "status": result.status,
-                "seconds": round(result.seconds, 1),
-                "error": result.error,
-            }
-            run.save("running" if result.ok else "failed")
-            if not result.ok:
-                write_index(run.folder)
-                print(
-                    f"\n{result}\nThe executed notebook: {_shown(executed / notebook.name)}", file=sys.stderr
-                )
-                print(f"Mend the cause and go on with: {run.command(notebook.stem[:2])}", file=sys.stderr)
-                return 1
-    run.save("complete")
-    write_index(run.folder)
-    print(f"\n{len(notebooks)} notebooks in {time.perf_counter() - began:.0f} s.\n")
-    print(summary(run.folder).to_string(index=False, header=False))
-    print(f"\n{classify_one(run.folder, run.state['data_dir'])}")
-    print(f"Read on: {_shown(run.folder / 'index.html')}")
-    return 0
+            except KeyboardInterrupt:
+                entry["status"] = INTERRUPTED
+                raise
+        entry |= {"status": result.status, "seconds": round(result.seconds, 1), "error": result.error}
+        statuses = {one["status"] for one in self.state["notebooks"].values()}
+        self.state["status"] = FAILED if not result.ok else COMPLETE if statuses == {COMPLETE} else RUNNING
+        if result.ok and notebook == self.chosen[-1] and self.state["status"] == RUNNING:
+            self.state["status"] = WAITING  # for the other notebooks, which were not asked for
+        self.save()
+        write_index(self.folder)
+        if not result.ok:
+            print(f"\n{result}", file=sys.stderr)
+            print(
+                f"The executed notebook is {shown(output)}. What ran before it is kept; mend the cause and go on "
+                f"with: {self.command_to_go_on()}",
+                file=sys.stderr,
+            )
+        return result.ok
 
+    def _parameters(self, notebook: Path) -> dict[str, Any]:
+        """All that a notebook gets: what was given, and the folders, which are the same for all."""
+        places = {
+            OUTPUT: str(self.folder),
+            DATA: self.state["data"][DATA],
+            SOURCES: self.state["data"][SOURCES],
+        }
+        declared = declared_parameters(notebook)
+        return {
+            name: value for name, value in (self.state["parameters"] | places).items() if name in declared
+        }
 
-def _from_here(name: str, value: str) -> str:
-    """A folder as the shell means it; the kernels stand elsewhere."""
-    return str(Path(value).expanduser().resolve()) if value and name in FOLDERS else value
+    def _announce(self) -> None:
+        first, last = self.chosen[0].name[:2], self.chosen[-1].name[:2]
+        images = len(self.dataset.images)
+        print(f"Run folder: {shown(self.folder)}")
+        print(f"Notebooks:  {first} to {last}" + (f", about {_minutes(images)}" if first < last else ""))
+        print(f"Images:     {self.dataset.kind}, {images}, in {shown(self.dataset.folder)}")
+        if self.state["data"][SOURCES]:
+            print(f"            and further sources in {shown(Path(self.state['data'][SOURCES]))}")
+        if self.state["resumed"] and self.state["parameters"]:
+            kept = ", ".join(f"{name} {value}" for name, value in self.state["parameters"].items())
+            print(f"As before in this run: {kept}")
 
+    def command_to_go_on(self) -> str:
+        """The whole command that goes on with the first notebook that is not complete."""
+        left = [path for path in self.chosen if self.state["notebooks"][path.stem]["status"] != COMPLETE]
+        return command(
+            self.state["parameters"],
+            *("--from", (left or self.chosen)[0].name[:2]),
+            *(("--to", self.chosen[-1].name[:2]) if self.chosen[-1] != _study()[-1] else ()),
+            *("--out", shown(self.folder)),
+        )
 
-def _shown(path: Path) -> str:
-    """A path that can be opened from where the shell stands."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-@dataclass
-class Run:
-    """A run's folder and its `run.json`: what was asked, of which images, and how far it came."""
-
-    folder: Path
-    state: dict[str, Any]
-
-    def save(self, status: str) -> None:
-        self.state["status"] = status
+    def save(self) -> None:
         write_json(self.folder / STATE, self.state)
 
-    def command(self, first: str) -> str:
-        """The command that goes on with this run, whole; its parameters are in its state."""
-        return f"make run ARGS={shlex.quote(f'--from {first} --out {shlex.quote(str(self.folder))}')}"
+
+SECONDS, SECONDS_PER_IMAGE = 75, 0.25  # of a run, on two cores; the notebooks of the study, measured
 
 
-def _open_run(options: argparse.Namespace, given: dict[str, str]) -> Run:
-    """A new run, or with `--from` the newest one or the one in `--out`, on the same images as before."""
-    folder = options.out.expanduser().resolve() if options.out else None
-    if options.first and folder is None:
-        started = {
-            path.parent: _read_state(path.parent).get("started", "") for path in RUNS.glob(f"*/{STATE}")
-        }
-        folder = max(started, key=started.get, default=None)
-        if folder is None and int(options.first) > 1:
-            raise ParameterError(f"Expected an earlier run to go on with, found none in {_shown(RUNS)}/.")
-    state = _read_state(folder) if folder and options.first else {}
-    if options.first and options.out and not state and int(options.first) > 1:
-        raise ParameterError(f"Expected a run to go on with in {_shown(folder)}, found no {STATE} there.")
-
-    parameters = state.get("parameters", {}) | given
-    dataset_folder = resolve_data_dir(str(parameters.get("data_dir", state.get("data_dir", ""))))
-    # A wrong layout is better found now than by the first notebook.
-    dataset = load_dataset(str(dataset_folder), check=False)
-    sources = find_sources(str(parameters.get("other_sources", "")), dataset)
-    images = {
-        "data_dir": str(dataset_folder),
-        "other_sources": str(sources or ""),
-        "fingerprint": f"{fingerprint(dataset_folder)}-{fingerprint(sources)}",
-    }
-    if state and state["fingerprint"] != images["fingerprint"]:
-        raise ParameterError(
-            f"Expected the images that this run was started with (in {state['data_dir']}), found others in "
-            f"{images['data_dir']}. One run is one data set: start a new one, without --from."
-        )
-    if not state:
-        state = {"started": datetime.now(UTC).isoformat(), "resumed": False, "notebooks": {}}
-    else:
-        state["resumed"] = True
-    folder = folder or RUNS / time.strftime("%Y-%m-%d_%H-%M-%S")
-    return Run(folder, state | images | {"parameters": parameters})
+def _minutes(images: int) -> str:
+    minutes = max(1, round((SECONDS + SECONDS_PER_IMAGE * images) / 60))
+    return f"{minutes} minute{'s' * (minutes > 1)} on two cores"
 
 
-def _announce(run: Run, notebooks: list[Path], given: dict[str, str]) -> None:
-    """Says what is about to be done, on which images, and about how long it takes."""
-    dataset = load_dataset(run.state["data_dir"], check=False)
-    names = f"notebooks {notebooks[0].stem[:2]} to {notebooks[-1].stem[:2]}"
-    minutes = 2 if dataset.folder == SAMPLE else max(2, round(len(dataset.images) / 150))
-    print(
-        f"Executes {names} on {dataset.kind}, {len(dataset.images)} in all: about {minutes} minutes on two cores."
-    )
-    if run.state["other_sources"]:
-        print(f"With the other sources in {_shown(Path(run.state['other_sources']))}.")
-    if kept := [f"{name} {value}" for name, value in run.state["parameters"].items() if name not in given]:
-        print(f"As before in this run: {', '.join(kept)}")
-    print(f"Results: {_shown(run.folder)}. Ctrl-C stops; {run.command(notebooks[0].stem[:2])} goes on.\n")
+def command(parameters: dict[str, Any], *options: str) -> str:
+    """A command as it is typed, with everything that matters quoted for the shell and for make."""
+    words = list(options)
+    for name, value in parameters.items():
+        words += ["-p", name, str(value)]
+    if "MAKELEVEL" not in os.environ:
+        return shlex.join(["python", "-m", "train_model.automation.run_study", *words])
+    return "make run" + (f" ARGS={shlex.quote(shlex.join(words).replace('$', '$$'))}" if words else "")
+
+
+def shown(path: Path) -> str:
+    """A path that can be opened from where the shell stands."""
+    with suppress(ValueError, OSError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _study() -> list[Path]:
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def _absolute(name: str, text: str) -> str:
+    """A path as the shell means it."""
+    if name not in PATHS or not text or (name == "weights" and text in ("auto", "imagenet")):
+        return text
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def select(notebooks: list[Path], first: str | None = None, last: str | None = None) -> list[Path]:
     """The notebooks from one number to another.
 
     Raises:
-        ParameterError: no notebook has such a number.
+        ParameterError: no notebook has such a number, or the last comes before the first.
     """
     numbers = [notebook.name[:2] for notebook in notebooks]
-    for wanted in filter(None, (first, last)):
-        if wanted.zfill(2) not in numbers:
+    for wanted in (first, last):
+        if wanted is not None and wanted.zfill(2) not in numbers:
             raise ParameterError(f"Expected the number of a notebook, {', '.join(numbers)}; found {wanted}.")
     start = numbers.index(first.zfill(2)) if first else 0
     stop = numbers.index(last.zfill(2)) + 1 if last else len(numbers)
+    if stop <= start:
+        raise ParameterError(f"Expected --to {first} or later; found {last}.")
     return notebooks[start:stop]
 
 
 def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, dict[str, Any]]:
     """Gives each notebook the overrides that it has a parameter for, checked against its own types.
 
+    Args:
+        notebooks: paths.
+        overrides: name to a value, or to text as the shell gives it.
+
     Raises:
-        ParameterError: a value has the wrong type, or no notebook has a parameter of that name.
+        ParameterError: a value has the wrong type or is out of range, or no notebook has a parameter of that name.
     """
+    declared = {notebook: declared_parameters(notebook) for notebook in notebooks}
     assigned: dict[Path, dict[str, Any]] = {notebook: {} for notebook in notebooks}
     for name, value in overrides.items():
-        taken, unknown = False, None
-        for notebook in notebooks:
-            try:
-                assigned[notebook] |= typed_parameters(notebook, {name: value})
-                taken = True
-            except ParameterError as error:
-                if "has no parameter" not in str(error):
-                    raise
-                if unknown is None or "did you mean" in str(error):
-                    unknown = error
-        if not taken and unknown:
-            raise unknown
+        taking = [notebook for notebook in notebooks if name in declared[notebook]]
+        if not taking:  # the message of the notebook that has something like it
+            near = [n for n in notebooks if difflib.get_close_matches(name, declared[n], n=1)]
+            typed(name, value, declared[(near or notebooks)[0]], (near or notebooks)[0])
+        for notebook in taking:
+            read = read_text if isinstance(value, str) else typed
+            assigned[notebook][name] = read(name, value, declared[notebook], notebook)
+            check_values(**{name: assigned[notebook][name]})
     return assigned
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
-    path = folder / STATE
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError:
+def _merged(assigned: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """The values of all notebooks by name."""
+    return {name: value for values in assigned.values() for name, value in values.items()}
+
+
+def _run_folder(options: argparse.Namespace, study: list[Path]) -> tuple[Path, dict[str, Any]]:
+    """The folder of the run, and what is known of it if it goes on."""
+    folder = Path(_absolute(DATA, options.out)) if options.out else None
+    if not options.first:
+        return folder or _new_folder(), {}
+    if folder is None:
+        states = sorted(RUNS.glob(f"*/{STATE}"), key=lambda path: path.stat().st_mtime)
+        folder = states[-1].parent if states else None
+    earlier = _read_state(folder) if folder else {}
+    if options.first.zfill(2) == study[0].name[:2] and earlier.get("status", COMPLETE) == COMPLETE:
+        return Path(_absolute(DATA, options.out)) if options.out else _new_folder(), {}
+    if not earlier:
         raise ParameterError(
-            f"Expected JSON in {_shown(path)}, found something else. Start a new run."
-        ) from None
+            f"Expected an earlier run to go on with in {shown(folder or RUNS)}, found no {STATE} there. Start one "
+            f"without --from."
+        )
+    return folder, earlier
 
 
-def summary(folder: Path) -> pd.DataFrame:
-    """A run in ten lines: the data, the best rates, the model, how good it is, what it costs."""
-    m = read_metrics(folder)
+def _new_folder() -> Path:
+    """A folder of the present second's name that no other run has."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    names = (stamp if not number else f"{stamp}_{number}" for number in range(1000))
+    return next(RUNS / name for name in names if not (RUNS / name).exists())
 
-    def get(section: str, *names: str) -> Any:
-        value = m.get(section, {})
-        for name in names:
-            value = value.get(name) if isinstance(value, dict) else None
-        return value
 
-    def share(section: str, *names: str) -> str:
-        entry = get(section, *names)
-        if isinstance(entry, dict) and "value" in entry:
-            return f"{entry['value']:.3f} (95 % interval {entry['low']:.3f} to {entry['high']:.3f})"
-        return f"{entry:.3f}" if isinstance(entry, float) else ""
+def _read_state(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError:
+        raise ParameterError(f"{shown(folder / STATE)} is damaged. Start a new run.") from None
 
-    mean = get("evaluation", "mean")
-    size, ms = get("tflite", "served", "MB"), get("tflite", "served", "ms")
-    rows = [
-        ("data", get("final", "data") or get("data", "data") or ""),
+
+def summary(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """A run's figures in ten lines; what was not run is left out."""
+
+    def find(path: str) -> Any:
+        found: Any = metrics
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    def number(path: str) -> str:
+        found = find(path)
+        return f"{found:.3f}" if isinstance(found, int | float) else ""
+
+    def proportion(path: str) -> str:
+        value, low, high = (number(f"{path}.{name}") for name in ("value", "low", "high"))
+        return f"{value} (95 % interval {low} to {high})" if value and low and high else value
+
+    def text(path: str, template: str = "{}") -> str:
+        found = find(path)
+        return template.format(found) if isinstance(found, str | int | float) else ""
+
+    lines = [
+        ("images", text("final.data") or text("data.data")),
+        ("trained on", text("final.trained_on", "{} images") + text("final.sources", " of {} source(s)")),
+        ("Xception, validation accuracy", number("xception.val_accuracy")),
+        ("MobileNet, validation accuracy", number("learning_rate.val_accuracy")),
+        ("learning rate", text("learning_rate.chosen")),
+        ("final model, validation accuracy", number("final.val_accuracy")),
+        ("served file, test accuracy", proportion("evaluation.test")),
+        ("served file, mean over sources left out", number("evaluation.mean")),
         (
-            "trained on",
-            f"{n} images of {get('final', 'sources')} source(s)" if (n := get("final", "trained_on")) else "",
+            "served file, size and latency",
+            ", ".join(
+                filter(
+                    None,
+                    (text("tflite.served.MB", "{:.1f} MB"), text("tflite.served.ms", "{:.1f} ms per image")),
+                )
+            ),
         ),
-        ("Xception, validation accuracy", share("xception", "val_accuracy")),
-        ("MobileNet, validation accuracy", share("learning_rate", "val_accuracy")),
-        ("learning rate", str(get("learning_rate", "chosen") or "")),
-        ("final model, validation accuracy", share("final", "val_accuracy")),
-        ("served file, test accuracy", share("evaluation", "test")),
-        ("served file, sources left out", f"{mean:.3f}, the mean over them" if mean else "no other sources"),
-        ("served file, size", f"{size:.1f} MB" if size else ""),
-        ("served file, latency", f"{ms:.1f} ms per image on one thread" if ms else ""),
     ]
-    return pd.DataFrame(rows, columns=["figure", "value"])
+    return [(name, value) for name, value in lines if value]
 
 
-def classify_one(folder: Path, data_dir: str = "") -> str:
+def classify_one(folder: Path, dataset: Dataset) -> str:
     """What the run's TFLite model says of one test image, in a line."""
     from train_model.study import classify  # loads LiteRT, which the command's other answers don't need
 
     model = folder / "models" / MODEL_FILE
     if not model.is_file():
         return "No TFLite model in this run yet."
-    image = load_dataset(data_dir).split("test").iloc[0]
-    probabilities = classify(model, image["path"])
-    shares = ", ".join(f"{scene} {share:.3f}" for scene, share in probabilities.items())
-    return f"{image['name']}: {max(probabilities, key=probabilities.get)} ({shares})"
+    for image in dataset.split("test").itertuples():
+        with suppress(ImageError, OSError):
+            probabilities = classify(model, image.path)
+            shares = ", ".join(f"{scene} {share:.3f}" for scene, share in probabilities.items())
+            return f"{image.name}: {max(probabilities, key=probabilities.get)} ({shares})"
+    return "None of the test images can be read."
 
 
 def write_index(folder: Path) -> Path:
@@ -338,14 +466,19 @@ def write_index(folder: Path) -> Path:
         if source.is_file() and (not page.is_file() or page.stat().st_mtime < source.stat().st_mtime):
             write_text(page, exporter.from_filename(str(source))[0])
         error = f"<br><small>{html.escape(entry['error'])}</small>" if entry["error"] else ""
-        rows.append(
-            f'<tr><td><a href="notebooks/{page.name}">{html.escape(name)}</a>{error}</td>'
-            f'<td>{entry["status"]}</td><td class="number">{entry["seconds"]:.0f} s</td></tr>'
+        link = (
+            f'<a href="notebooks/{page.name}">{html.escape(name)}</a>'
+            if page.is_file()
+            else html.escape(name)
         )
-    figures = summary(folder)
-    metrics = "".join(
-        f'<tr><td>{html.escape(row.figure)}</td><td class="number">{html.escape(row.value)}</td></tr>'
-        for row in figures.itertuples()
+        rows.append(
+            f"<tr><td>{link}{error}</td><td>{entry['status']}</td>"
+            f'<td class="number">{entry["seconds"]:.0f} s</td></tr>'
+        )
+    metrics = read_metrics(folder)
+    figures = "".join(
+        f'<tr><td>{html.escape(name)}</td><td class="number">{html.escape(value)}</td></tr>'
+        for name, value in summary(metrics)
     )
     versions = ", ".join(
         f"{package} {importlib.metadata.version(package)}"
@@ -354,7 +487,8 @@ def write_index(folder: Path) -> Path:
     page = _PAGE.format(
         title=html.escape(folder.name),
         notebooks="\n".join(rows),
-        metrics=metrics,
+        figures=figures,
+        metrics=html.escape(json.dumps(metrics, indent=2, ensure_ascii=False)),
         versions=f"Python {platform.python_version()}, {versions}",
     )
     return write_text(folder / "index.html", page)
@@ -379,9 +513,10 @@ _PAGE = """<!doctype html>
 {notebooks}
 </table>
 <h2>Figures</h2>
-<table><tr><th>name</th><th class="number">value</th></tr>{metrics}</table>
+<table><tr><th>name</th><th class="number">value</th></tr>{figures}</table>
+<details><summary>All figures (metrics.json)</summary><pre>{metrics}</pre></details>
 </html>
 """
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.run(main)

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from data_prep_eda.dataset import DatasetError
 from data_prep_eda.files import write_json
 from train_model.automation.notebook_run import COMPLETE, FAILED
 from train_model.sweep.engines import (
@@ -36,6 +37,7 @@ from train_model.sweep.engines import (
     Status,
     Task,
     gpus,
+    images_of,
     is_done,
     make_task,
     run_locally,
@@ -114,8 +116,34 @@ def describe(status: Status) -> str:
     return f"{status['point']}: failed{where}{took}: {status['error']}"
 
 
+def fingerprints(grid: Grid, needed: bool) -> dict[str, str | None]:
+    """Fingerprint of the images of each point by its name; `None` where the notebook takes none.
+
+    Args:
+        grid: the sweep.
+        needed: whether the images must be on this machine; else `None` stands for those that are not.
+
+    Raises:
+        DatasetError: the images are needed, and can't be used.
+    """
+    known: dict[tuple[str, str], str | None] = {}
+    found: dict[str, str | None] = {}
+    for point in grid.points:
+        key = (point.parameters.get("data_dir", ""), point.parameters.get("other_sources", ""))
+        if key not in known:
+            known[key] = None
+            with nullcontext() if needed else suppress(DatasetError):
+                known[key] = images_of(point).fingerprint if grid.takes_data else None
+        found[point.name] = known[key]
+    return found
+
+
 def sweep(
-    grid: Grid, out: str, engine: Callable[[Sequence[Task]], Iterator[tuple[Task, Status]]], console: Console
+    grid: Grid,
+    out: str,
+    engine: Callable[[Sequence[Task]], Iterator[tuple[Task, Status]]],
+    console: Console,
+    data: dict[str, str | None],
 ) -> dict[str, Status]:
     """Runs the points of a sweep that are not done.
 
@@ -124,24 +152,33 @@ def sweep(
         out: address of the results.
         engine: runs tasks and yields each with its final status as it ends.
         console: takes the live table.
+        data: see `fingerprints`.
 
     Returns:
         Status by point, of all points.
     """
     store = open_store(out)
     statuses = {point.name: store.read(point.name, STATUS) for point in grid.points}
-    todo = [point for point in grid.points if not is_done(grid, point, statuses[point.name])]
+    todo = [
+        point for point in grid.points if not is_done(grid, point, statuses[point.name], data[point.name])
+    ]
     stale = [point for point in todo if (statuses[point.name] or {}).get("status") == COMPLETE]
     done = {name: status for name, status in statuses.items() if name not in {point.name for point in todo}}
     console.print(
         f"{grid.name}: {len(grid.points)} points, {len(done)} done, {len(todo)} to run"
-        + (f" ({len(stale)} of them ran with another version of the notebook)" if stale else "")
+        + (
+            f" ({len(stale)} of them ran with another version of the notebook or on other images)"
+            if stale
+            else ""
+        )
         + f"; results in {out}",
         **_PLAIN,
     )
     board = Board(grid, out, done, console)
     with board.shown():
-        for task, status in engine([make_task(grid, point, out) for point in todo]) if todo else ():
+        for task, status in (
+            engine([make_task(grid, point, out, data=data[point.name]) for point in todo]) if todo else ()
+        ):
             board.ended(task, status)
     return board.statuses
 
@@ -166,7 +203,7 @@ def _alone(out: str) -> Iterator[None]:
         yield
 
 
-def collect(grid: Grid, out: str, console: Console) -> bool:
+def collect(grid: Grid, out: str, console: Console, data: dict[str, str | None]) -> bool:
     """Writes the table and the figure of what is there, and prints what is missing.
 
     Returns:
@@ -186,7 +223,7 @@ def collect(grid: Grid, out: str, console: Console) -> bool:
     bad = []
     for point in grid.points:
         status = store.read(point.name, STATUS)
-        if not is_done(grid, point, status):
+        if not is_done(grid, point, status, data[point.name]):
             bad.append(
                 describe(status) if (status or {}).get("status") == FAILED else f"{point.name}: not run"
             )
@@ -204,6 +241,7 @@ def saturn_batch(grid: Grid, out: str, workers: int | None) -> dict[str, Any]:
         out: address that Saturn's machines can write to: `s3://`, `sfs://`, or a folder for a trial at home.
         workers: runs at a time on one machine; `sc split` takes one per GPU where this is `None`.
     """
+    data = fingerprints(grid, needed=False)
     address = out.rstrip("/") if "://" in out else Path(out).resolve().as_uri()
     statuses: dict[str, Status | None] = {}
     with suppress(StoreError):  # sfs:// can be read on Saturn Cloud only: list all points
@@ -218,7 +256,7 @@ def saturn_batch(grid: Grid, out: str, workers: int | None) -> dict[str, Any]:
             "remote_output_path": f"{address}/{point.name}",
         }
         for point in grid.points
-        if not is_done(grid, point, statuses.get(point.name))
+        if not is_done(grid, point, statuses.get(point.name), data[point.name])
     ]
     return ({"nprocs": workers} if workers else {}) | {"remote_output_path": address, "runs": runs}
 
@@ -292,15 +330,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if "://" not in out:
             out = str(Path(out).resolve())  # workers may run elsewhere
+        data = fingerprints(grid, needed=not (options.collect or options.dask))
         if not options.collect:
             engine = functools.partial(run_locally, workers=options.workers or 1)
             if options.dask:
                 engine = functools.partial(run_on_dask, address=options.dask)
             with _alone(out):
-                sweep(grid, out, engine, console)
-        return 0 if collect(grid, out, console) else 1
-    except (GridError, StoreError) as error:
+                sweep(grid, out, engine, console, data)
+        return 0 if collect(grid, out, console, data) else 1
+    except (GridError, StoreError, DatasetError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"The sweep stopped: {error.strerror or error}: {error.filename}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)

@@ -26,7 +26,8 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from train_model.automation.notebook_run import COMPLETE, FAILED, run_notebook
+from data_prep_eda.dataset import DatasetError
+from train_model.automation.notebook_run import COMPLETE, FAILED, Images, run_notebook
 from train_model.sweep.grid import OUTPUT, Grid, GridError, Point
 from train_model.sweep.store import LOG, METRICS, NOTEBOOK, STATUS, open_store
 
@@ -47,6 +48,8 @@ class Task:
         notebook: file name of the notebook.
         source: the notebook as JSON.
         digest: see `Grid.digest`.
+        takes_data: see `Grid.takes_data`.
+        data: fingerprint of the images that the sweep is on; `None` where they are not on this machine.
     """
 
     point: Point
@@ -55,13 +58,23 @@ class Task:
     notebook: str
     source: str
     digest: str
+    takes_data: bool = False
+    data: str | None = None
 
 
-def make_task(grid: Grid, point: Point, out: str, folder: str | None = None) -> Task:
+def make_task(grid: Grid, point: Point, out: str, folder: str | None = None, data: str | None = None) -> Task:
     """The task of running one point of a sweep."""
-    return Task(
-        point, out, point.name if folder is None else folder, grid.notebook.name, grid.source, grid.digest
-    )
+    folder = point.name if folder is None else folder
+    return Task(point, out, folder, grid.notebook.name, grid.source, grid.digest, grid.takes_data, data)
+
+
+def images_of(point: Point) -> Images:
+    """The images that a point runs on, as this machine finds them.
+
+    Raises:
+        DatasetError: they are not here.
+    """
+    return Images.find(point.parameters.get("data_dir", ""), point.parameters.get("other_sources", ""))
 
 
 def run_point(task: Task) -> Status:
@@ -69,7 +82,8 @@ def run_point(task: Task) -> Status:
 
     Returns:
         The point's final status, as in its `status.json`: `status` (`complete` or `failed`), `seconds`,
-        `failed_cell`, `error`, and what ran where: `parameters`, `notebook`, `digest`, `host`, `started`.
+        `failed_cell`, `error`, and what ran where: `parameters`, `notebook`, `digest`, `data` (the fingerprint of the
+        images), `host`, `started`.
     """
     store = open_store(task.out)
     status: Status = {
@@ -85,6 +99,11 @@ def run_point(task: Task) -> Status:
     def progress(done: int, total: int) -> None:
         if store.live:
             store.write_status(task.folder, status | {"cells": [done, total]})
+
+    if task.takes_data:
+        status["data"] = images_of(task.point).fingerprint
+        if task.data not in (None, status["data"]):
+            raise DatasetError("the images here are others than where the sweep was started")
 
     with store.workspace(task.folder) as folder, tempfile.TemporaryDirectory(prefix="sweep-") as scratch:
         store.write_status(task.folder, status)
@@ -110,13 +129,21 @@ def run_point(task: Task) -> Status:
     return status
 
 
-def is_done(grid: Grid, point: Point, status: Status | None) -> bool:
-    """Whether a point needs no run: it completed, with these parameters and this notebook."""
+def is_done(grid: Grid, point: Point, status: Status | None, data: str | None = None) -> bool:
+    """Whether a point needs no run: it completed, with these parameters, this notebook and these images.
+
+    Args:
+        grid: the sweep.
+        point: the point.
+        status: what its run left.
+        data: fingerprint of the images; `None` if they are not on this machine, and so can't be compared.
+    """
     return bool(
         status
         and status.get("status") == COMPLETE
         and status.get("parameters") == point.parameters
         and status.get("digest") == grid.digest
+        and (data is None or status.get("data") == data)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -42,13 +43,21 @@ def tidy_table(grid: Grid, store: Store) -> pd.DataFrame:
         } | {
             name: str(value) if isinstance(value, list) else value for name, value in point.parameters.items()
         }
-        for name, value in (store.read(point.name, METRICS) or {}).items():
+        for name, value in _flat(store.read(point.name, METRICS) or {}).items():
             # Notebooks repeat parameters among their metrics, some as `section.name`.
             echo = name.split(".")[-1] in point.parameters and point.parameters[name.split(".")[-1]] == value
-            if not echo and not isinstance(value, dict | list):
+            if not echo and not isinstance(value, list):
                 row[f"metric_{name}" if name in row else name] = value
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Sections of metrics as `section.name`."""
+    flat = {}
+    for name, value in metrics.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def plot_points(grid: Grid, table: pd.DataFrame, file: Path) -> bool:

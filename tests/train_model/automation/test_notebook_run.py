@@ -9,8 +9,8 @@ import pytest
 
 from data_prep_eda.files import write_json
 from train_model.automation import notebook_run
-from train_model.automation.notebook_run import typed_parameters
-from train_model.parameters import ParameterError, run_notebook
+from train_model.automation.notebook_run import run_notebook, typed_parameters
+from train_model.parameters import ParameterError
 
 PARAMETERS = """\
 output_dir: str = ""  # folder for the results

@@ -92,7 +92,7 @@ def wait_for(condition, what: str) -> None:
 
 
 def test_the_studys_own_grid_fits_notebook_06_and_leaves_models_out():
-    grid = read_grid(REPOSITORY / "train_model" / "study_grid.yml")
+    grid = read_grid(REPOSITORY / "train_model" / "sweep" / "study_grid.yml")
     assert len(grid.points) == 2 * 4 * 2 * 3  # backbones × rates × augmentation × seeds
     assert {point.parameters["save_files"] for point in grid.points} == {False}
 
