@@ -22,6 +22,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -469,6 +470,19 @@ def test_the_script_for_boards_needs_nothing_of_this_project(tmp_path):
         answer = model.classify(load_image(Path(image), model.size))
         label = answer.label if answer.in_scope else "none of these"
         assert line == f"{image}: {label} ({answer.label} {answer.probabilities[answer.label]:.1%})"
+
+
+def test_microcontrollers_are_told_every_operator_of_the_file():
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    model = schema.ModelT.InitFromPackedBuf(MODEL_FILE.read_bytes(), 0)
+    codes = [
+        model.operatorCodes[operator.opcodeIndex].builtinCode for operator in model.subgraphs[0].operators
+    ]
+    page = (DEPLOY / "devices.md").read_text()
+    told = re.findall(r"resolver\.Add(\w+)\(\)", page)
+    assert {name.lower() for name in told} == {names[code].replace("_", "").lower() for code in codes}
+    assert f"MicroMutableOpResolver<{len(told)}>" in page
+    assert f"The {sum('CONV' in names[code] for code in codes)} convolutions" in page
 
 
 def test_the_readmes_commands(workspace):
