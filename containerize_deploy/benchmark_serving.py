@@ -279,14 +279,10 @@ def memory() -> dict[str, Any]:
 
 def size() -> dict[str, Any]:
     """Megabytes of what the image adds to its base, by following the Dockerfile in a folder, as the tests do."""
-    sys.path.insert(0, str(ROOT))
-    from tests.containerize_deploy.test_container import DOCKERFILE, Build, python_for_the_image
+    from containerize_deploy.image_build import ImageBuild
 
     with tempfile.TemporaryDirectory() as folder:
-        clean = Path(folder) / "python"
-        subprocess.run([python_for_the_image(), "-m", "venv", clean], check=True)
-        built = Build(DOCKERFILE, ROOT, Path(folder), clean / "bin" / "python")
-        task = built.stage / "var" / "task"
+        task = ImageBuild(Path(folder)).task
         sizes: Counter[str] = Counter()
         for path in task.rglob("*"):
             if path.is_file():

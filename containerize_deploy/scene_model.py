@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -79,12 +81,15 @@ class SceneModel:
         self.labels: tuple[str, ...] = tuple(facts["labels"])
         self.score_threshold: float = facts["score_threshold"]
         self.digest = hashlib.sha256(content).hexdigest()
-        with _quiet_stderr():
+        with _captured_stderr() as said:
             try:
                 self._interpreter = Interpreter(model_content=content, num_threads=threads or cpus())
                 self._interpreter.allocate_tensors()
             except (RuntimeError, ValueError) as error:
                 raise ModelError(f"Expected a TFLite model in {path.name}, found: {error}") from None
+        complaints = [line for line in "".join(said).splitlines() if line and not line.startswith("INFO")]
+        if complaints:
+            _log_complaints("; ".join(complaints))
         self._lock = threading.Lock()
         self._find_tensors(path.name)
         self.classify(np.zeros((self.size, self.size, 3), np.uint8))
@@ -140,16 +145,37 @@ def cpus() -> int:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Hides the line in which LiteRT announces its delegate, in a log that else is JSON; errors are raised."""
-    saved = os.dup(2)
-    with open(os.devnull, "w") as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+def _captured_stderr() -> Iterator[list[str]]:
+    """Keeps what LiteRT says of its start out of a log that else is JSON; errors are raised.
+
+    Yields:
+        A list that holds what was said, once the context is left.
+    """
+    said: list[str] = []
+    saved, (reader, writer) = os.dup(2), os.pipe()
+    os.dup2(writer, 2)
+    os.close(writer)
+    try:
+        yield said
+    finally:
+        os.write(2, b"\n")  # so that reading finds something and never waits
+        os.dup2(saved, 2)
+        os.close(saved)
+        said.append(os.read(reader, 65536).decode(errors="replace"))
+        os.close(reader)
+
+
+@functools.cache  # once per process, however many models it loads
+def _log_complaints(complaints: str) -> None:
+    """Logs what LiteRT complains of at its start, and what that means.
+
+    The known case: a system that hides its processors, as Lambda's arm64 machines do. LiteRT then drops XNNPACK, takes
+    some six times as long, and answers differ slightly from those that were tested (pytorch/cpuinfo issue 143).
+    """
+    reason = (
+        f"LiteRT complains, and may run without XNNPACK, slower and with slightly other answers: {complaints}"
+    )
+    print(json.dumps({"level": "WARNING", "reason": [reason]}), file=sys.stderr, flush=True)
 
 
 def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The SAM template: what CloudFormation would make of it."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def resources() -> dict:
 
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
     policies = type("NoManagedPolicies", (), {"load": staticmethod(dict)})()
-    return transform(yaml_parse(TEMPLATE.read_text()), {"ImageUri": "an image"}, policies)["Resources"]
+    given = {"ImageUri": "an image", "Contact": "you@example.org"}
+    return transform(yaml_parse(TEMPLATE.read_text()), given, policies)["Resources"]
 
 
 def of_type(resources: dict, kind: str) -> list[dict]:
@@ -60,7 +62,31 @@ def test_the_role_may_write_its_log_and_nothing_else(resources):
     assert all(action.startswith("logs:") for action in statement["Action"])
 
 
+def test_whom_to_write_to_is_told_to_where_images_are_fetched_from(resources):
+    """Wikimedia refuses requests whose User-Agent has no contact; so nobody deploys without one."""
+    (function,) = of_type(resources, "AWS::Lambda::Function")
+    user_agent = function["Environment"]["Variables"]["FETCH_USER_AGENT"]
+    assert user_agent == {"Fn::Sub": "scene-classifier/2.0 (${Contact})"}
+    contact = yaml_parse(TEMPLATE.read_text())["Parameters"]["Contact"]
+    assert "Default" not in contact
+    for value, allowed in {
+        "you@example.org": True,
+        "https://example.org/about": True,
+        "": False,
+        "a b": False,
+        "a\nb": False,
+        "ü@example.org": False,
+    }.items():
+        assert bool(re.fullmatch(contact["AllowedPattern"], value)) == allowed, value
+
+
+def test_names_for_the_guide_are_among_the_outputs():
+    assert set(yaml_parse(TEMPLATE.read_text())["Outputs"]) == {"FunctionName", "FunctionUrl", "LogGroup"}
+
+
 def test_logs_end_and_alarms_watch(resources):
+    group = resources["LogGroup"]
+    assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("Delete", "Delete")
     (log,) = of_type(resources, "AWS::Logs::LogGroup")
     assert log["RetentionInDays"] == {"Ref": "LogRetentionDays"}
     assert {alarm["MetricName"] for alarm in of_type(resources, "AWS::CloudWatch::Alarm")} == {
