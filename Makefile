@@ -29,9 +29,9 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
 # The environment is made anew only when the pins or the packages changed. uv is several times faster than pip, and
-# either installs the same pins. Neither compiles what may never be imported.
-install = { uv --version && uv pip install --quiet --python $(BIN)/python -r $(1); } >/dev/null 2>&1 \
-	|| $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r $(1)
+# either installs the same pins, which are complete. Neither compiles what may never be imported.
+install = { uv --version && uv pip install --quiet --no-deps --python $(BIN)/python -r $(1); } >/dev/null 2>&1 \
+	|| $(BIN)/python -m pip install --quiet --no-compile --no-deps --disable-pip-version-check -r $(1)
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c $(SUPPORTED)
