@@ -62,7 +62,8 @@ OTHERS := tests/notebooks tests/train_model/automation tests/train_model/sweep t
 	tests/containerize_deploy
 
 test: $(TESTS)  ## run every test but the slow ones; ARGS='-k sweep', ARGS='tests/train_model/test_heads.py'
-	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/lint-imports --no-logo --quiet
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@$(BIN)/lint-imports --no-logo --no-cache > $(VENV)/imports.txt || { cat $(VENV)/imports.txt; exit 1; }
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-unit: $(TESTS)  ## run the quick tests, in about a minute
@@ -100,7 +101,7 @@ clean-notebooks: $(STAMP)  ## take photographs and logs out of the notebooks, af
 	@$(BIN)/python -m train_model.automation.publish clean
 
 lint: $(TESTS)  ## format and lint code and notebooks, check which way imports point
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/lint-imports --no-logo
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/lint-imports --no-logo --no-cache
 
 # What only tests need stands in a file of its own, less what the first file pins already.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --quiet --custom-compile-command "make lock"

@@ -9,6 +9,11 @@ A folder stands for every file in it, in sorted order. `--json` prints one array
 
 from __future__ import annotations
 
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
+
 import argparse
 import json
 import os
@@ -110,8 +115,6 @@ if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # file names are bytes, and not always text
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:  # whoever read the lines has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

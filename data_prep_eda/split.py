@@ -10,6 +10,11 @@ one leaks. The training notebooks read what this writes.
 
 from __future__ import annotations
 
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
+
 import argparse
 import csv
 import errno
@@ -283,4 +288,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.run(main)

@@ -1,6 +1,7 @@
 """Trains the scene classifier and saves it. Generated from notebooks/06_train_final_model.ipynb by `make export`: edit that."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -12,13 +13,14 @@ sys.path[0] = str(
 def tell(kind, error, trace):
     """Says what is wrong with the input in a sentence; anything else is a bug and keeps its traceback."""
     if issubclass(kind, KeyboardInterrupt):
-        print("\nInterrupted. The features computed so far are kept.", file=sys.stderr)
-        return
+        print("\nInterrupted. The features computed so far are kept.", file=sys.stderr, flush=True)
+        os._exit(130)
     from data_prep_eda.dataset import DatasetError
     from train_model.backbones import WeightsNotFound
+    from train_model.features import CacheError
     from train_model.parameters import ParameterError
 
-    if issubclass(kind, (DatasetError, WeightsNotFound, ParameterError)):
+    if issubclass(kind, (DatasetError, WeightsNotFound, ParameterError, CacheError)):
         print(error, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

@@ -1,5 +1,8 @@
-import sys
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
 
 from data_prep_eda.sun09.acquire import main
 
-sys.exit(main())
+interruption.run(main)

@@ -9,10 +9,14 @@ A block between `<!-- begin NAME -->` and `<!-- end NAME -->` belongs to the fun
 
 from __future__ import annotations
 
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
+
 import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -322,4 +326,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.run(main)

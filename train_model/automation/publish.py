@@ -8,6 +8,11 @@ python -m train_model.automation.publish check         says what in the committe
 
 from __future__ import annotations
 
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
+
 import argparse
 import ast
 import json
@@ -185,6 +190,7 @@ _HEAD = """parser = argparse.ArgumentParser(
 _PREAMBLE = '''"""Trains the scene classifier and saves it. Generated from notebooks/{source} by `make export`: edit that."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -194,13 +200,14 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so tha
 def tell(kind, error, trace):
     """Says what is wrong with the input in a sentence; anything else is a bug and keeps its traceback."""
     if issubclass(kind, KeyboardInterrupt):
-        print("\\nInterrupted. The features computed so far are kept.", file=sys.stderr)
-        return
+        print("\\nInterrupted. The features computed so far are kept.", file=sys.stderr, flush=True)
+        os._exit(130)
     from data_prep_eda.dataset import DatasetError
     from train_model.backbones import WeightsNotFound
+    from train_model.features import CacheError
     from train_model.parameters import ParameterError
 
-    if issubclass(kind, (DatasetError, WeightsNotFound, ParameterError)):
+    if issubclass(kind, (DatasetError, WeightsNotFound, ParameterError, CacheError)):
         print(error, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
@@ -294,4 +301,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.run(main)
