@@ -19,7 +19,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from data_prep_eda.dataset import REPOSITORY, SAMPLE, Dataset, DatasetError, image_files, scene_folders
+from data_prep_eda.dataset import (
+    REPOSITORY,
+    SAMPLE,
+    Dataset,
+    DatasetError,
+    image_files,
+    printable,
+    scene_folders,
+)
 from data_prep_eda.duplicates import NEAR_HASH, near_duplicates
 from data_prep_eda.preprocessing import SCENES, ImageError, load_image
 
@@ -57,7 +65,7 @@ class Sources:
         lines = [f"Other sources: {len(self.images)} images", str(self.counts())]
         if len(self.rejected):
             lines.append(f"Left out: {len(self.rejected)}")
-            lines += [f"  {row.path}: {row.reason}" for row in self.rejected.head(10).itertuples()]
+            lines += [f"  {printable(row.path)}: {row.reason}" for row in self.rejected.head(10).itertuples()]
         return "\n".join(lines)
 
 
