@@ -84,3 +84,21 @@ def test_without_sources_it_says_what_is_missing(dataset, monkeypatch, tmp_path)
     sources = load_sources("", dataset)
     assert sources.images.empty and "images from elsewhere" in str(sources)
     assert len(all_images(dataset, sources)) == len(dataset.images)
+
+
+def test_a_square_that_was_cut_out_of_a_wider_image_is_its_copy(dataset, folder):
+    whole = Image.open(textured(folder / "whole.jpg", 30, 300)).resize((300, 200))
+    whole.crop((50, 0, 250, 200)).save(dataset.folder / "coast" / "coast_98.jpg", quality=85)
+    whole.save(folder / "second" / "coast" / "whole.jpg", quality=85)
+    rejected = load_sources("", load_dataset(str(dataset.folder))).rejected
+    assert list(rejected["reason"]) == ["shows the same as coast_98.jpg"]
+
+
+@pytest.mark.real_data
+def test_the_copies_of_sun_09_among_the_real_sources_are_left_out(real_images):
+    sources = load_sources("", load_dataset(str(real_images)))
+    if sources.folder is None:
+        pytest.skip("needs the other sources beside the real images")
+    left_out = " ".join(sources.rejected["path"])
+    assert "miml_546.jpg" in left_out, "the middle of it is an image of SUN 09's test set"
+    assert len(sources.rejected) < 60, "no more than the copies"
