@@ -11,7 +11,7 @@ TESTS  := $(VENV)/.installed-test
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-TARGETS := help setup run test test-unit test-slow data sweep benchmark benchmark-serving benchmark-page page export \
+TARGETS := help setup run test test-unit test-slow data other-sources sweep benchmark benchmark-serving benchmark-page page export \
 	publish clean-notebooks lint lock clean
 .PHONY: $(TARGETS)
 
@@ -75,6 +75,9 @@ test-slow: $(TESTS)  ## run what takes minutes by itself, such as other processo
 data: $(STAMP)  ## get the photographs out of the SUN 09 archive and split them; ARGS='--source FILE'
 	@$(BIN)/python -m data_prep_eda.sun09 --out data_prep_eda/data_sun09 $(ARGS)
 	@$(BIN)/python -m data_prep_eda.split
+
+other-sources: $(STAMP)  ## arrange images of further sources that you have; ARGS='--source FILE --as miml'
+	@$(BIN)/python -m data_prep_eda.arrange $(ARGS)
 
 sweep: $(STAMP)  ## one run per grid point; ARGS='--grid train_model/sweep/study_grid.yml --workers 2'
 	@$(BIN)/python -m train_model.sweep $(or $(ARGS),--grid train_model/sweep/study_grid.yml)

@@ -18,8 +18,11 @@ from data_prep_eda.preprocessing import SCENES, SUFFIXES, ImageError, load_image
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = Path(__file__).parent / "sample"
 PREPARED = REPOSITORY / "data"
+CACHE = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache")  # what can be computed again
 MANIFEST = Path(__file__).parent / "sun09_manifest.csv"
 SPLITS = ("train", "validation", "test")
+# Images that are not read here, but that most image programs can export.
+CONVERTIBLE = (".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp", ".jp2", ".jxl", ".raw", ".dng", ".psd")
 
 
 class DatasetError(ValueError):
@@ -71,7 +74,7 @@ class Dataset:
         lines = [f"Images: {self.kind}, {len(self.images)} in all", str(self.counts())]
         if len(self.rejected):
             lines.append(f"Left out, unusable: {len(self.rejected)}")
-            lines += [f"  {row.path}: {row.reason}" for row in self.rejected.head(10).itertuples()]
+            lines += [f"  {printable(row.path)}: {row.reason}" for row in self.rejected.head(10).itertuples()]
         return "\n".join(lines)
 
 
@@ -160,14 +163,14 @@ def load_dataset(
             have all three splits.
     """
     folder = resolve_data_dir(data_dir)
-    rows: list[dict[str, str]] = []
     rejected: list[dict[str, str]] = []
-    if _is_split(folder):
-        for split in SPLITS:
-            for row in _scene_rows(folder / split, rejected):
-                rows.append(row | {"split": split})
-    else:
-        rows = list(_scene_rows(folder, rejected))
+    splits = split_folders(folder)
+    rows = []
+    for split, place in splits.items() or [("", folder)]:
+        rows += [row | {"split": split} for row in _scene_rows(place, rejected)]
+    if check:
+        rows = _usable(rows, rejected, progress)
+    if not splits:  # of the usable images: a broken one must not leave a split empty
         known = study_splits()
         for scene in SCENES:
             mine = [row for row in rows if row["scene"] == scene]
@@ -175,31 +178,82 @@ def load_dataset(
             for row in mine:
                 row["split"] = known.get(row["name"]) or ruled[row["name"]]
 
-    if check:
-        good = []
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-            for done, (row, reason) in enumerate(zip(rows, pool.map(_reason, rows), strict=True), 1):
-                if reason is None:
-                    good.append(row)
-                else:
-                    rejected.append({"path": row["path"], "reason": reason})
-                if progress:
-                    progress(done, len(rows))
-        rows = good
-
     images = pd.DataFrame(rows, columns=["path", "name", "scene", "split"])
     unusable = pd.DataFrame(rejected, columns=["path", "reason"])
     counts = images.groupby(["split", "scene"]).size()
     for split in SPLITS:
         for scene in SCENES:
             if not counts.get((split, scene), 0):
-                listed = "".join(f"\n  {row.path}: {row.reason}" for row in unusable.head(10).itertuples())
+                listed = "".join(
+                    f"\n  {printable(row.path)}: {row.reason}" for row in unusable.head(10).itertuples()
+                )
                 raise DatasetError(
-                    f"Expected at least one usable {scene} image in the {split} split of {folder}, found "
+                    f"Expected at least one usable {scene} image in the {split} split of {printable(folder)}, found "
                     f"none. Each scene needs three or more ({', '.join(SUFFIXES)}).{listed}"
                 )
     images = images.sort_values(["scene", "name", "path"], ignore_index=True)
     return Dataset(folder, images, unusable.sort_values("path", ignore_index=True))
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path that can be printed: file names are bytes, and not always text."""
+    return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """The folders of the splits, whatever their case; none if the images are not split yet.
+
+    Raises:
+        DatasetError: only some of the splits are there.
+    """
+    names = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
+    names |= {"validation": "validation", "test": "test"}
+    found = {
+        names[path.name.lower()]: path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and path.name.lower() in names
+    }
+    if found and len(found) < len(SPLITS):
+        raise DatasetError(
+            f"Expected {', '.join(SPLITS)} in {printable(folder)}, found only {', '.join(found)}. Add what is "
+            f"missing, or name a folder with one subfolder per scene; it is then split here."
+        )
+    return {split: found[split] for split in SPLITS} if found else {}
+
+
+def _usable(
+    rows: list[dict[str, str]], rejected: list[dict[str, str]], progress: Callable[[int, int], None] | None
+) -> list[dict[str, str]]:
+    """The images that decode, each content once; the others go to `rejected` with the reason.
+
+    The same file under two scenes says that it is both, so neither is kept. The same file in two splits, or twice,
+    is kept once, where it is tested if it is tested anywhere: what is tested may not be trained on.
+    """
+    reasons, digests = [], []
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+        for done, (reason, digest) in enumerate(pool.map(_reason_and_digest, rows), 1):
+            reasons.append(reason)
+            digests.append(digest)
+            if progress:
+                progress(done, len(rows))
+    same: dict[bytes, list[int]] = {}
+    for position, digest in enumerate(digests):
+        if reasons[position] is None:
+            same.setdefault(digest, []).append(position)
+    for positions in same.values():
+        scenes = {rows[position]["scene"] for position in positions}
+        first = min(positions, key=lambda p: (-(*("", *SPLITS),).index(rows[p]["split"]), rows[p]["path"]))
+        for position in positions:
+            if len(scenes) > 1:
+                reasons[position] = f"the same image lies under {' and '.join(sorted(scenes))}"
+            elif position != first:
+                reasons[position] = f"the same image as {printable(Path(rows[first]['path']).name)}"
+                if rows[position]["split"] != rows[first]["split"]:
+                    reasons[position] += f", which is in {rows[first]['split']}"
+    for row, reason in zip(rows, reasons, strict=True):
+        if reason:
+            rejected.append({"path": row["path"], "reason": reason})
+    return [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
 
 
 def fingerprint(folder: Path | None) -> str:
@@ -217,17 +271,6 @@ def fingerprint(folder: Path | None) -> str:
             digest.update(os.fsencode(path.relative_to(folder)))
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
-
-
-def _is_split(folder: Path) -> bool:
-    """Whether a folder holds train/validation/test; raises if it holds only some of them."""
-    present = [split for split in SPLITS if (folder / split).is_dir()]
-    if present and len(present) < len(SPLITS):
-        raise DatasetError(
-            f"Expected {', '.join(SPLITS)} in {folder}, found only {', '.join(present)}. Add what is missing, "
-            f"or name a folder with one subfolder per scene; it is then split here."
-        )
-    return bool(present)
 
 
 def scene_folders(folder: Path, extra: Sequence[str] = ()) -> dict[str, Path]:
@@ -250,7 +293,9 @@ def image_files(folder: Path, rejected: list[dict[str, str]]) -> list[Path]:
         if path.suffix.lower() in SUFFIXES:
             files.append(path)
         else:
-            rejected.append({"path": str(path), "reason": f"not one of {', '.join(SUFFIXES)}"})
+            kind = path.suffix.lower()
+            advice = f"; export it as JPEG: {kind} is not read" if kind in CONVERTIBLE else ""
+            rejected.append({"path": str(path), "reason": f"not one of {', '.join(SUFFIXES)}{advice}"})
     return files
 
 
@@ -260,8 +305,8 @@ def _scene_rows(folder: Path, rejected: list[dict[str, str]]) -> list[dict[str, 
     folders = scene_folders(folder)
     if len(folders) < len(SCENES) or len(found) > len(SCENES):
         raise DatasetError(
-            f"Expected exactly the subfolders {', '.join(SCENES)} in {folder}, found "
-            f"{', '.join(found) or 'none'}. Rename or move the others."
+            f"Expected exactly the subfolders {', '.join(SCENES)} in {printable(folder)}, found "
+            f"{', '.join(map(printable, found)) or 'none'}. Rename or move the others."
         )
     return [
         {"path": str(path), "name": path.name, "scene": scene}
@@ -270,12 +315,13 @@ def _scene_rows(folder: Path, rejected: list[dict[str, str]]) -> list[dict[str, 
     ]
 
 
-def _reason(row: dict[str, str]) -> str | None:
-    """Why an image cannot be used; None if it can."""
+def _reason_and_digest(row: dict[str, str]) -> tuple[str | None, bytes]:
+    """Why an image cannot be used, None if it can; and the SHA-256 of its file."""
     try:
-        load_image(row["path"], 32)
+        content = Path(row["path"]).read_bytes()
+        load_image(content, 32)
     except ImageError as error:
-        return str(error)
+        return str(error), b""
     except OSError as error:
-        return error.strerror or type(error).__name__
-    return None
+        return error.strerror or type(error).__name__, b""
+    return None, hashlib.sha256(content).digest()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import imagehash
@@ -20,6 +20,8 @@ import scipy.fft
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from data_prep_eda.preprocessing import load_image
 
 # Thresholds, read off the 525,825 pairs of the 1,026 images available (notebook 02 shows the pairs in
 # order): every pair with a correlation of 0.50 or more is the same image, the first that is not has 0.48.
@@ -79,28 +81,62 @@ def near_duplicates(paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
         Frame with one row per pair, most alike first: `first` and `second` (positions in `paths`, first <
         second), `correlation` (1 means identical) and `hash_distance` (bits of 64).
     """
-    coarse, fine, hashes = [], [], []
-    for path in paths:
-        with Image.open(path) as image:
-            grey = image.convert("L")
-        coarse.append(_spectrum(grey, 32))
-        fine.append(_spectrum(grey, 64))
-        hashes.append(imagehash.phash(grey).hash.ravel())
-
+    signs = _signs([Image.fromarray(load_image(path, 256)) for path in paths])
     columns = {"first": int, "second": int, "correlation": float, "hash_distance": int}
     if len(paths) < 2:
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
-    bits = np.array(hashes, dtype=np.float32)
-    distance = bits.shape[1] - bits @ bits.T - (1 - bits) @ (1 - bits).T
-    candidates = (_correlation_matrix(np.array(coarse)) >= CANDIDATE) | (distance <= NEAR_HASH)
-    first, second = np.nonzero(np.triu(candidates, k=1))
+    found = _same(signs, signs)
+    found = found[found["first"] < found["second"]]
+    return found.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
+
+
+def copies(known: Sequence[str | os.PathLike[str]], new: Sequence[str | os.PathLike[str]]) -> dict[int, int]:
+    """Finds new images that show the same as a known one, also where the known one is a central square of it.
+
+    SUN 09 holds square crops of slides that other collections have whole. Against a whole image, squeezed to a square,
+    such a crop is its middle two thirds: across if the slide lies, down if it stands.
+
+    Args:
+        known: image files.
+        new: image files, compared whole and by their middles.
+
+    Returns:
+        Position in `new` to the position in `known` that it resembles most.
+    """
+    if not len(known) or not len(new):
+        return {}
+    looks = []
+    for path in new:
+        whole = Image.fromarray(load_image(path, 384))
+        looks += [whole, whole.crop((64, 0, 320, 384)), whole.crop((0, 64, 384, 320))]
+    theirs = _signs([image.resize((256, 256), Image.Resampling.BILINEAR) for image in looks])
+    found = _same(_signs([Image.fromarray(load_image(path, 256)) for path in known]), theirs)
+    best = found.sort_values("correlation").assign(new=lambda table: table["second"] // 3)
+    return {int(row.new): int(row.first) for row in best.itertuples()}
+
+
+def _signs(images: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coarse and fine spectra, and perceptual hashes as bits, of square images."""
+    coarse, fine, hashes = [], [], []
+    for image in images:
+        grey = image.convert("L")
+        coarse.append(_spectrum(grey, 32))
+        fine.append(_spectrum(grey, 64))
+        hashes.append(imagehash.phash(grey).hash.ravel())
+    return np.array(coarse), np.array(fine), np.array(hashes, np.float32)
+
+
+def _same(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]) -> pd.DataFrame:
+    """Pairs (`first` of ours, `second` of theirs) that show the same, with `correlation` and `hash_distance`."""
+    bits, others = ours[2], theirs[2]
+    distance = bits.shape[1] - bits @ others.T - (1 - bits) @ (1 - others).T
+    candidates = (_correlation_matrix(ours[0], theirs[0]) >= CANDIDATE) | (distance <= NEAR_HASH)
+    first, second = np.nonzero(candidates)
     distance = distance[first, second].round().astype(int)
-    correlation = _correlation(np.array(fine), first, second)
+    correlation = _correlation(ours[1][first], theirs[1][second])
     same = (correlation >= SAME_PICTURE) | ((correlation >= SAME_PICTURE_WITH_HASH) & (distance <= NEAR_HASH))
-    found = pd.DataFrame(
-        {"first": first, "second": second, "correlation": correlation, "hash_distance": distance}
-    )
-    return found[same].sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
+    found = {"first": first, "second": second, "correlation": correlation, "hash_distance": distance}
+    return pd.DataFrame(found)[same]
 
 
 def _spectrum(grey: Image.Image, size: int) -> np.ndarray:
@@ -120,33 +156,32 @@ def _spectrum(grey: Image.Image, size: int) -> np.ndarray:
     return (spectrum / np.sqrt(max(energy, 1e-12))).astype(np.complex64)
 
 
-def _correlation(spectra: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Highest correlation of each pair over shifts of up to a sixth of the image, `float [len(first)]`."""
-    size = spectra.shape[1]
+def _correlation(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Highest correlation of each pair of spectra over shifts of up to a sixth of the image, `float [pairs]`."""
+    size = ours.shape[1]
     shift = np.minimum(np.arange(size), size - np.arange(size))
     allowed = (shift[:, None] <= size // 6) & (shift[None] <= size // 6)
-    best = np.empty(len(first))
-    for start in range(0, len(first), 2000):  # bounds the memory when everything resembles everything
+    best = np.empty(len(ours))
+    for start in range(0, len(ours), 2000):  # bounds the memory when everything resembles everything
         part = slice(start, start + 2000)
-        cross = spectra[first[part]] * spectra[second[part]].conj()
-        surface = scipy.fft.irfft2(cross, s=(size, size)) * size**2
+        surface = scipy.fft.irfft2(ours[part] * theirs[part].conj(), s=(size, size)) * size**2
         best[part] = surface[:, allowed].max(axis=1)
     return best
 
 
-def _correlation_matrix(spectra: np.ndarray) -> np.ndarray:
-    """The same for all pairs, `float32 [n, n]`; a matrix product per shift beats half a million small FFTs."""
-    n, size = spectra.shape[:2]
+def _correlation_matrix(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """The same for all pairs, `float32 [n, m]`; a matrix product per shift beats half a million small FFTs."""
+    size = ours.shape[1]
     down = (np.fft.fftfreq(size) * size)[:, None]
     across = np.fft.rfftfreq(size)[None] * size
-    kept = np.any(spectra != 0, axis=0)
-    fixed = _real(spectra[:, kept])
-    best = np.full((n, n), -1, dtype=np.float32)
-    reach = size // 6
-    for y, x in itertools.product(range(-reach, reach + 1), range(reach + 1)):
+    kept = np.any(theirs != 0, axis=0)
+    fixed = _real(theirs[:, kept]).T
+    best = np.full((len(ours), len(theirs)), -1, dtype=np.float32)
+    reach = range(-(size // 6), size // 6 + 1)
+    for y, x in itertools.product(reach, reach):
         turn = np.exp(2j * np.pi * (y * down + x * across) / size).astype(np.complex64)[kept]
-        np.maximum(best, 2 * _real(spectra[:, kept] * turn) @ fixed.T, out=best)
-    return np.maximum(best, best.T)  # moving one image left is moving the other one right
+        np.maximum(best, 2 * _real(ours[:, kept] * turn) @ fixed, out=best)
+    return best
 
 
 def _real(spectra: np.ndarray) -> np.ndarray:

@@ -145,9 +145,9 @@ def survey(
 
 def _measure(path: str | os.PathLike[str]) -> tuple[dict[str, float | str], np.ndarray, np.ndarray]:
     """Measures of one image, its pixels, and its amplitude spectrum."""
-    with Image.open(path) as image:
-        row = {"width": image.width, "height": image.height, "mode": image.mode}
-    image = load_image(path, SIZE)
+    image = load_image(path, SIZE)  # refuses what is broken, before Pillow looks at its metadata
+    with Image.open(path) as opened:
+        row = {"width": opened.width, "height": opened.height, "mode": opened.mode}
     lab = to_lab(image)
     lightness = lab[..., 0]
     third = SIZE // 3

@@ -6,7 +6,8 @@ of anything else. Sources lie side by side in one folder. Notebooks 06 to 08 tra
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import json
 import os
 import re
 from collections.abc import Callable
@@ -19,12 +20,24 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from data_prep_eda.dataset import REPOSITORY, SAMPLE, Dataset, DatasetError, image_files, scene_folders
-from data_prep_eda.duplicates import NEAR_HASH, near_duplicates
+from data_prep_eda.dataset import (
+    CACHE,
+    REPOSITORY,
+    SAMPLE,
+    Dataset,
+    DatasetError,
+    fingerprint,
+    image_files,
+    printable,
+    scene_folders,
+)
+from data_prep_eda.duplicates import NEAR_HASH, copies, near_duplicates
+from data_prep_eda.files import write_json
 from data_prep_eda.preprocessing import SCENES, ImageError, load_image
 
 FOLDER = "other_sources"
 OTHER = "other"
+VERSION = 1  # raise it when other copies are found, so that what is cached is not used
 COLUMNS = ["path", "name", "source", "scene", "theme"]
 
 
@@ -57,7 +70,7 @@ class Sources:
         lines = [f"Other sources: {len(self.images)} images", str(self.counts())]
         if len(self.rejected):
             lines.append(f"Left out: {len(self.rejected)}")
-            lines += [f"  {row.path}: {row.reason}" for row in self.rejected.head(10).itertuples()]
+            lines += [f"  {printable(row.path)}: {row.reason}" for row in self.rejected.head(10).itertuples()]
         return "\n".join(lines)
 
 
@@ -114,21 +127,11 @@ def load_sources(
         return Sources(None, pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=["path", "reason"]))
     rejected: list[dict[str, str]] = []
     rows = [row for source in _source_folders(folder) for row in _rows(source, rejected)]
-    own = dataset.images["path"].tolist()
-    paths = own + [row["path"] for row in rows]
-    hashes = _hashes(paths, progress)
-    copies = _copies(paths, hashes, [""] * len(own) + [row["source"] for row in rows])
-    good = []
-    for position, row in enumerate(rows, len(own)):
-        found = hashes[position]
-        if isinstance(found, str):
-            rejected.append({"path": row["path"], "reason": found})
-        elif position in copies:
-            rejected.append(
-                {"path": row["path"], "reason": f"shows the same as {Path(copies[position]).name}"}
-            )
-        else:
-            good.append(row)
+    reasons = _reasons(rows, dataset, folder, progress)
+    rejected += [
+        {"path": row["path"], "reason": reasons[row["path"]]} for row in rows if row["path"] in reasons
+    ]
+    good = [row for row in rows if row["path"] not in reasons]
     return Sources(
         folder, pd.DataFrame(good, columns=COLUMNS), pd.DataFrame(rejected, columns=["path", "reason"])
     )
@@ -172,47 +175,63 @@ def _rows(source: Path, rejected: list[dict[str, str]]) -> list[dict[str, str]]:
     return rows
 
 
-def _hashes(
-    paths: list[str], progress: Callable[[int, int], None] | None
-) -> list[tuple[bytes, np.ndarray] | str]:
-    """SHA-256 and perceptual hash (64 bits) of each file, or why it cannot be used."""
+def _reasons(
+    rows: list[dict[str, str]], dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None
+) -> dict[str, str]:
+    """Path to the reason of each image that is left out; kept in the cache, since it takes half a minute."""
+    key = f"{fingerprint(dataset.folder)}-{fingerprint(folder)}-v{VERSION}"
+    kept = CACHE / "other_sources" / f"{key}.json"
+    try:
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        return {str(folder / name): reason for name, reason in found.items()}
+    except (OSError, ValueError):
+        pass  # not there yet, or damaged
+    reasons = _unreadable(rows, progress)
+    usable = [row for row in rows if row["path"] not in reasons]
+    own = dataset.images["path"].tolist()
+    scenes = [row["path"] for row in usable if row["scene"] != OTHER]
+    for new, known in copies(own, scenes).items():
+        reasons[scenes[new]] = f"shows the same as {Path(own[known]).name}"
+    reasons |= _repeated([row for row in usable if row["path"] not in reasons])
+    with contextlib.suppress(OSError):  # without a cache it only takes longer the next time
+        names = {os.path.relpath(path, folder): reason for path, reason in reasons.items()}
+        write_json(kept, names)
+    return reasons
 
-    def one(path: str) -> tuple[bytes, np.ndarray] | str:
+
+def _unreadable(rows: list[dict[str, str]], progress: Callable[[int, int], None] | None) -> dict[str, str]:
+    """Path to the reason of each file that is no usable image."""
+
+    def reason(row: dict[str, str]) -> str:
         try:
-            content = Path(path).read_bytes()
-            small = Image.fromarray(load_image(content, 32)).convert("L")
+            load_image(row["path"], 32)
         except ImageError as error:
             return str(error)
         except OSError as error:
             return error.strerror or type(error).__name__
-        return hashlib.sha256(content).digest(), imagehash.phash(small).hash.ravel()
+        return ""
 
-    found = []
+    found = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        for done, value in enumerate(pool.map(one, paths), 1):
-            found.append(value)
+        for done, (row, why) in enumerate(zip(rows, pool.map(reason, rows), strict=True), 1):
+            if why:
+                found[row["path"]] = why
             if progress:
-                progress(done, len(paths))
+                progress(done, len(rows))
     return found
 
 
-def _copies(
-    paths: list[str], hashes: list[tuple[bytes, np.ndarray] | str], sources: list[str]
-) -> dict[int, str]:
-    """Position of each image that an earlier source has too, to that image's path."""
-    usable = np.array([position for position, found in enumerate(hashes) if not isinstance(found, str)], int)
-    if not len(usable):
-        return {}
-    bits = np.array([hashes[position][1] for position in usable], np.float32)
+def _repeated(rows: list[dict[str, str]]) -> dict[str, str]:
+    """Path to the reason of each image that an earlier source has too, by its perceptual hash and then in detail."""
+    small = [Image.fromarray(load_image(row["path"], 32)).convert("L") for row in rows]
+    bits = np.array([imagehash.phash(image).hash.ravel() for image in small], np.float32).reshape(-1, 64)
     distance = bits.shape[1] - bits @ bits.T - (1 - bits) @ (1 - bits).T
-    place = np.array(sources)[usable]
-    near = np.triu((distance <= NEAR_HASH) & (place[:, None] != place[None]), k=1)
-    first, second = np.nonzero(near)
+    source = np.array([row["source"] for row in rows])
+    first, second = np.nonzero(np.triu((distance <= NEAR_HASH) & (source[:, None] != source[None]), k=1))
     candidates = np.unique(np.r_[first, second])
-    pairs = near_duplicates([paths[usable[position]] for position in candidates])
-    same = {(candidates[row.first], candidates[row.second]) for row in pairs.itertuples()}
-    copies = {}
-    for one, other in sorted(same):
-        if place[one] != place[other]:
-            copies.setdefault(int(usable[other]), paths[usable[one]])
-    return copies
+    pairs = near_duplicates([rows[position]["path"] for position in candidates])
+    found = {}
+    for one, other in zip(candidates[pairs["first"]], candidates[pairs["second"]], strict=True):
+        if source[one] != source[other]:
+            found.setdefault(rows[other]["path"], f"shows the same as {rows[one]['name']}")
+    return found

@@ -17,10 +17,8 @@ if __name__ == "__main__":
 
 import argparse
 import csv
-import errno
 import hashlib
 import io
-import os
 import shutil
 import sys
 import warnings
@@ -31,7 +29,7 @@ import numpy as np
 
 from data_prep_eda.dataset import REPOSITORY, SPLITS, DatasetError, load_dataset
 from data_prep_eda.duplicates import groups
-from data_prep_eda.zips import write_zip, zip_matches
+from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
 MANIFEST_NAME = "manifest.csv"
 COLUMNS = ("path", "name", "scene", "split", "bytes", "sha256")
@@ -127,8 +125,8 @@ def prepare(
 
     changed = False
     if _manifest(out) != rows or not _intact(out, rows):
-        linked = _replace(out, previous, rows, sources)
-        report(f"{out}: {len(rows)} images, {'hard links' if linked else 'copies'}, and {MANIFEST_NAME}")
+        _replace(out, previous, rows, sources)
+        report(f"{out}: {len(rows)} images, copied, and {MANIFEST_NAME}")
         changed = True
     if archive is not None:
         content = [*((path, out / path) for path in rows), (MANIFEST_NAME, out / MANIFEST_NAME)]
@@ -139,16 +137,15 @@ def prepare(
     return changed
 
 
-def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources: dict[str, Path]) -> bool:
-    """Builds the folders beside `out` and swaps them in; returns whether all files are hard links."""
+def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources: dict[str, Path]) -> None:
+    """Builds the folders beside `out` from copies and swaps them in: who edits there edits no original."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    linked = True
     try:
         for path, source in sources.items():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
-            linked &= _link_or_copy(source, part / path)
+            shutil.copyfile(source, part / path)
         (part / MANIFEST_NAME).write_text(_as_csv(rows), newline="")
         if out.exists():
             out.rename(previous)
@@ -158,7 +155,6 @@ def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(previous, ignore_errors=True)
-    return linked
 
 
 def _recover(out: Path, previous: Path) -> None:
@@ -168,25 +164,6 @@ def _recover(out: Path, previous: Path) -> None:
             shutil.rmtree(previous)
         else:
             previous.rename(out)
-
-
-def _link_or_copy(source: Path, target: Path) -> bool:
-    """Hard link where the file system allows it, which costs no space; else a copy. Returns which."""
-    try:
-        os.link(source.resolve(), target)
-        return True
-    except OSError as error:
-        if error.errno not in (
-            errno.EXDEV,
-            errno.EPERM,
-            errno.EMLINK,
-            errno.ENOTSUP,
-            errno.EACCES,
-            errno.ENOSYS,
-        ):
-            raise
-        shutil.copyfile(source, target)
-        return False
 
 
 def _manifest(out: Path) -> dict[str, dict[str, str]]:
@@ -272,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             None if options.no_zip else archive.expanduser().absolute(),
             report=print,
         )
-    except (DatasetError, PreparationError) as error:
+    except (DatasetError, PreparationError, ForeignFile) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

@@ -6,6 +6,10 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep_eda.files import replacing
+
+MARK = b"written by the scene classifier"  # comment of its archives, by which it knows them again
+
 
 def zip_matches(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
     """Whether a zip file holds exactly these files: names in order, sizes and checksums."""
@@ -18,8 +22,12 @@ def zip_matches(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
     return entries == list(wanted)
 
 
+class ForeignFile(FileExistsError):
+    """A file that this project did not write, and therefore does not replace."""
+
+
 def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
-    """Writes files into a zip under a temporary name, then renames it.
+    """Writes files into a zip, whole or not at all; a file of somebody else's is never replaced.
 
     JPEGs don't shrink, so they are stored; the dates are fixed, so that the same images make the same
     file, byte for byte.
@@ -27,15 +35,26 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
     Args:
         archive: file to write.
         content: name in the archive, and file.
+
+    Raises:
+        ForeignFile: there is a file that was not written here.
     """
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    part = archive.with_name(f".{archive.name}.part")
+    if archive.exists() and not _is_ours(archive):
+        raise ForeignFile(
+            f"Expected {archive} to be free or written by this command, found another file there. It is left "
+            f"alone; name another one with --zip."
+        )
+    with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
+        target.comment = MARK
+        for name, path in content:
+            info = zipfile.ZipInfo(name, date_time=(2009, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            target.writestr(info, path.read_bytes())
+
+
+def _is_ours(archive: Path) -> bool:
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
-            for name, path in content:
-                info = zipfile.ZipInfo(name, date_time=(2009, 1, 1, 0, 0, 0))
-                info.external_attr = 0o644 << 16
-                target.writestr(info, path.read_bytes())
-        part.replace(archive)
-    finally:
-        part.unlink(missing_ok=True)
+        with zipfile.ZipFile(archive) as found:
+            return found.comment == MARK
+    except (OSError, zipfile.BadZipFile):
+        return False

@@ -27,6 +27,7 @@ class Backbone:
         features: length of the feature vector.
         weights_file: name of its ImageNet weights, in Keras 3 format.
         weights_digest: first 16 hex digits of that file's SHA-256.
+        keras_file: name under which Keras distributes the same weights, in its older format.
     """
 
     name: str
@@ -34,13 +35,20 @@ class Backbone:
     features: int
     weights_file: str
     weights_digest: str
+    keras_file: str
 
 
 BACKBONES = {
     # Howard et al., "MobileNets", arXiv:1704.04861: the width-1.0, 224-pixel network.
-    "mobilenet": Backbone("mobilenet", 224, 1024, "mobilenet_1_0_224_notop.weights.h5", "b2dc06376b0002af"),
+    "mobilenet": Backbone(
+        *("mobilenet", 224, 1024, "mobilenet_1_0_224_notop.weights.h5", "b2dc06376b0002af"),
+        "mobilenet_1_0_224_tf_no_top.h5",
+    ),
     # Chollet, "Xception", CVPR 2017; the original project fed it 150x150 images instead of 299x299.
-    "xception": Backbone("xception", 150, 2048, "xception_notop.weights.h5", "c51edf65daf73e30"),
+    "xception": Backbone(
+        *("xception", 150, 2048, "xception_notop.weights.h5", "c51edf65daf73e30"),
+        "xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
 }
 
 
@@ -71,22 +79,28 @@ def find_weights(backbone: Backbone, weights: str = "auto") -> Path:
             f"Expected the weights of {backbone.name} at {path}, found no file there. "
             f"Pass the path of {backbone.weights_file}, or 'auto'."
         )
-    return (weights_at_hand(backbone) if weights == "auto" else None) or _download(backbone)
+    return (weights_available(backbone) if weights == "auto" else None) or _download(backbone)
 
 
-def weights_at_hand(backbone: Backbone) -> Path | None:
-    """The backbone's weights file on this machine, or None; downloads nothing."""
-    for folder in filter(None, (os.environ.get("SCENES_WEIGHTS_DIR"), SHIPPED_WEIGHTS)):
-        path = Path(folder).expanduser() / backbone.weights_file
-        if path.is_file():
-            return path
+def weights_available(backbone: Backbone) -> Path | None:
+    """The backbone's weights file on this machine, under our name or Keras', or None; downloads nothing."""
+    folders = (os.environ.get("SCENES_WEIGHTS_DIR"), SHIPPED_WEIGHTS, _keras_folder())
+    for folder in filter(None, folders):
+        for name in (backbone.weights_file, backbone.keras_file):
+            path = Path(folder).expanduser() / name
+            if path.is_file():
+                return path
     return None
+
+
+def _keras_folder() -> Path:
+    """Where Keras keeps its downloads."""
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
 
 
 def _download(backbone: Backbone) -> Path:
     """Keras' own download of the ImageNet weights, kept in our format beside Keras' cache."""
-    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))  # where Keras keeps its downloads
-    path = home / "models" / backbone.weights_file
+    path = _keras_folder() / backbone.weights_file
     if path.is_file():
         return path
     try:
@@ -94,7 +108,7 @@ def _download(backbone: Backbone) -> Path:
     except Exception as error:  # urllib, ssl, socket and Keras each raise their own
         raise WeightsNotFound(
             f"The ImageNet weights of {backbone.name} are not on this machine, and downloading them failed "
-            f"({type(error).__name__}). Put {backbone.weights_file} into {SHIPPED_WEIGHTS.name}/ under "
+            f"({type(error).__name__}). Put {backbone.weights_file}, or Keras' {backbone.keras_file}, into {SHIPPED_WEIGHTS.name}/ under "
             f"train_model/, or name its folder in SCENES_WEIGHTS_DIR; with internet access, "
             f"`python -m train_model.backbones {backbone.name}` fetches it."
         ) from None
@@ -117,8 +131,9 @@ def weights_digest(backbone: Backbone, weights: str = "auto") -> str:
         own ImageNet file: it holds the same numbers, though maybe not the same bytes.
     """
     if weights == "auto":
-        path = weights_at_hand(backbone)
-        return _file_digest(path) if path else backbone.weights_digest
+        path = weights_available(backbone)
+        own = path is None or path.name == backbone.keras_file  # the same numbers, not the same bytes
+        return backbone.weights_digest if own else _file_digest(path)
     return backbone.weights_digest if weights == "imagenet" else _file_digest(find_weights(backbone, weights))
 
 

@@ -30,14 +30,12 @@ from typing import Protocol
 import keras
 import numpy as np
 
+from data_prep_eda.dataset import CACHE
 from data_prep_eda.files import replacing, write_text
 from data_prep_eda.preprocessing import VERSION, load_image
 from train_model import tflite
 from train_model.backbones import BACKBONES, Backbone, feature_extractor, weights_digest
 
-CACHE = Path(
-    os.environ.get("SCENES_CACHE_DIR") or Path(__file__).resolve().parents[1] / ".cache"
-).expanduser()
 SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
 
 PART = 256  # images a cache file: what an interruption can lose at most

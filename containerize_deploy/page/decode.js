@@ -1,6 +1,8 @@
 // From an image file to pixels, as Pillow decodes them: upright, colours as they are in the file.
 
-const MAX_PIXELS = 64_000_000; // as in data_prep_eda/preprocessing.py
+// As in data_prep_eda/preprocessing.py.
+const MAX_PIXELS = 64_000_000;
+const MAX_EDGE = 32_768;
 const AS_IT_IS = { colorSpaceConversion: "none" }; // Pillow leaves colour profiles alone too
 
 /** Something that a person can do something about; the message is a sentence for them. */
@@ -28,10 +30,10 @@ export async function decode(file) {
   } catch {
     throw new Problem(whyNot(head));
   }
-  if (bitmap.width * bitmap.height > MAX_PIXELS) {
+  if (bitmap.width * bitmap.height > MAX_PIXELS || Math.max(bitmap.width, bitmap.height) > MAX_EDGE) {
     const { width, height } = bitmap;
     bitmap.close();
-    throw new Problem(`It has ${width} × ${height} pixels; at most 64 megapixels are taken.`);
+    throw new Problem(`It has ${width} × ${height} pixels; at most 64 megapixels are taken, and ${MAX_EDGE} along an edge.`);
   }
   return { bitmap, jpeg: head[0] === 0xff && head[1] === 0xd8 };
 }

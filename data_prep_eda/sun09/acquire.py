@@ -42,7 +42,7 @@ from data_prep_eda.sun09.sources import (
     zip_members,
 )
 from data_prep_eda.sun09.webfile import ForwardFile, WebFile
-from data_prep_eda.zips import write_zip, zip_matches
+from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
 try:
     import fcntl
@@ -256,7 +256,8 @@ def acquire(
             ]
             content = [(name, out / name) for name in sorted(names)]
             content.append(("checksums.sha256", out / "checksums.sha256"))
-            if not zip_matches(archive, content):
+            # An archive that was read from is the user's, wherever it lies.
+            if archive != Path(source).expanduser().absolute() and not zip_matches(archive, content):
                 write_zip(archive, content)
     finally:
         collection.close()
@@ -425,7 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             timeout=options.timeout,
             pause=options.pause,
         )
-    except AcquisitionError as error:
+    except (AcquisitionError, ForeignFile) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

@@ -19,19 +19,84 @@ def test_one_folder_a_scene_is_split_by_the_studys_rule(images):
     assert data.kind == "your own images"
 
 
-def test_prepared_folders_are_taken_clean(images, tmp_path):
-    for split in ("train", "validation", "test"):
-        shutil.copytree(images, tmp_path / "prepared" / split)
-    data = load_dataset(str(tmp_path / "prepared"))
-    assert (data.counts().loc[list(SCENES), ["train", "validation", "test"]] == 12).all().all()
+def arrange(images, out, splits=("train", "validation", "test")):
+    """The same images in split folders, a third of each scene in each."""
+    for path in images.glob("*/*.jpg"):
+        place = out / splits[int(path.stem[-2:]) % 3] / path.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    return out
+
+
+@pytest.mark.parametrize("splits", [("train", "validation", "test"), ("Train", "val", "TEST")])
+def test_prepared_folders_are_taken_as_they_are(images, tmp_path, splits):
+    data = load_dataset(str(arrange(images, tmp_path / "prepared", splits)))
+    assert (data.counts().loc[list(SCENES), ["train", "validation", "test"]] == 4).all().all()
+
+
+def test_what_is_tested_is_not_trained_on(images, tmp_path):
+    prepared = arrange(images, tmp_path / "prepared")
+    shutil.copy(prepared / "test" / "coast" / "coast_02.jpg", prepared / "train" / "coast" / "again.jpg")
+    data = load_dataset(str(prepared))
+    (left_out,) = data.rejected.itertuples()
+    assert left_out.path.endswith("train/coast/again.jpg")
+    assert left_out.reason == "the same image as coast_02.jpg, which is in test"
+
+
+def test_one_image_under_two_scenes_is_neither(images):
+    shutil.copy(images / "coast" / "coast_00.jpg", images / "forest" / "wood.jpg")
+    data = load_dataset(str(images))
+    assert list(data.rejected["reason"]) == ["the same image lies under coast and forest"] * 2
+
+
+def test_a_broken_image_never_leaves_a_split_empty(images):
+    for scene in SCENES:
+        for path in sorted((images / scene).iterdir())[6:]:
+            path.unlink()
+    (images / "coast" / "coast_01.jpg").write_bytes((images / "coast" / "coast_01.jpg").read_bytes()[:400])
+    (images / "forest" / "forest_00.jpg").write_text("<html>not found</html>")
+    data = load_dataset(str(images))
+    assert data.counts().loc["coast"].to_dict() == {"train": 3, "validation": 1, "test": 1, "total": 5}
+    assert len(data.rejected) == 2
+
+
+def test_what_systems_leave_behind_is_skipped_and_case_does_not_matter(images):
+    (images / "coast").rename(images / "Coast")
+    for folder in ("__MACOSX", ".ipynb_checkpoints", "@eaDir"):
+        (images / folder).mkdir()
+    for name in ("Thumbs.db", ".DS_Store", "._coast_00.jpg", "desktop.ini"):
+        (images / "Coast" / name).write_bytes(b"x")
+    data = load_dataset(str(images))
+    assert len(data.images) == 36 and data.rejected.empty
+
+
+def test_formats_that_are_not_read_come_with_advice(images):
+    for name in ("a.HEIC", "b.tif", "c.gif", "d.bmp"):
+        (images / "coast" / name).write_bytes(b"x")
+    assert all("export it as JPEG" in reason for reason in load_dataset(str(images)).rejected["reason"])
+
+
+def test_names_that_are_not_text(images):
+    broken = bytes(images / "coast") + b"/k\xfcste.jpg"
+    with open(broken, "wb") as stream:
+        stream.write(b"no image")
+    assert "k\ufffdste.jpg" in str(load_dataset(str(images)))
+
+
+def test_fingerprint_tells_other_images_and_not_other_junk(images):
+    before = dataset.fingerprint(images)
+    (images / "coast" / "Thumbs.db").write_bytes(b"x")
+    assert dataset.fingerprint(images) == before
+    (images / "coast" / "coast_00.jpg").write_bytes((images / "coast" / "coast_01.jpg").read_bytes())
+    assert dataset.fingerprint(images) != before
 
 
 def test_sun09_names_get_the_studys_split_also_when_some_are_missing(images):
     names = [name for name, split in dataset.study_splits().items() if "coast_n" in name and split == "test"][
         :3
     ]
-    for name in names:
-        shutil.copy(images / "coast" / "coast_00.jpg", images / "coast" / name)
+    for number, name in enumerate(names):
+        Image.new("RGB", (48, 48), (number, 90, 160)).save(images / "coast" / name)
     rows = load_dataset(str(images)).images.set_index("name")
     assert set(rows.loc[names, "split"]) == {"test"}
 

@@ -135,7 +135,7 @@ def write_images(folder: Path) -> None:
     seen_through.save(sound / "seen_through.png")
     wide.save(sound / "a_png_by_another_name.dat", format="PNG")
 
-    drawn("forest", 3, 40_000).save(sound / "tall.png")
+    drawn("forest", 3, 30_000).save(sound / "tall.png")
 
     drawn("mountain", 6000, 4000).save(folder / "24_megapixels.jpg")
 

@@ -1,0 +1,104 @@
+"""Further sources: found beside the data, any subset of scenes, copies of known images left out and listed."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from data_prep_eda import other_sources
+from data_prep_eda.dataset import DatasetError, load_dataset
+from data_prep_eda.other_sources import all_images, load_sources
+
+
+def textured(path, seed, size=200):
+    """Writes an image with structure of every size; none like another."""
+    rng = np.random.default_rng(seed)
+    layers = [gaussian_filter(rng.normal(size=(size, size, 3)), (s, s, 0)) * s for s in (1, 3, 10, 30)]
+    levels = sum(layers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.uint8(255 * (levels - levels.min()) / np.ptp(levels))).save(path, quality=90)
+    return path
+
+
+@pytest.fixture
+def dataset(images):
+    textured(images / "coast" / "coast_99.jpg", 0)
+    return load_dataset(str(images))
+
+
+@pytest.fixture
+def folder(dataset):
+    """A folder of two sources beside the data set: one whole, one with a single scene."""
+    place = dataset.folder.parent / "other_sources"
+    for number, name in enumerate(("coast", "forest", "mountain", "other")):
+        textured(place / "first" / name / f"desert_first_{number}.jpg", 10 + number)
+    textured(place / "second" / "coast" / "one.jpg", 20)
+    return place
+
+
+def test_sources_beside_the_data_are_found_and_joined(dataset, folder):
+    sources = load_sources("", dataset)
+    assert sources.folder == folder and sources.counts().loc["second"].to_dict() == {
+        **dict.fromkeys(("forest", "mountain", "other"), 0), "coast": 1,
+    }  # fmt: skip
+    table = all_images(dataset, sources)
+    assert len(table) == len(dataset.images) + 5
+    assert set(table["source"]) == {"own", "first", "second"}
+    assert set(table.loc[table["source"] != "own", "split"]) == {"train"}
+    assert table.loc[table["scene"] == "other", "theme"].tolist() == ["desert"]
+
+
+def test_copies_of_the_data_set_and_of_other_sources_are_left_out_by_name(dataset, folder):
+    known = Image.open(dataset.folder / "coast" / "coast_99.jpg")
+    known.resize((150, 150)).save(folder / "second" / "coast" / "smaller.jpg", quality=40)
+    shutil.copy(folder / "first" / "coast" / "desert_first_0.jpg", folder / "second" / "coast" / "twice.jpg")
+    rejected = load_sources("", dataset).rejected.set_index("path")["reason"]
+    assert rejected[str(folder / "second" / "coast" / "smaller.jpg")] == "shows the same as coast_99.jpg"
+    assert rejected[str(folder / "second" / "coast" / "twice.jpg")] == "shows the same as desert_first_0.jpg"
+    assert len(rejected) == 2
+
+
+def test_unreadable_files_are_listed(dataset, folder):
+    (folder / "first" / "other" / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    assert "cut.jpg" in str(load_sources("", dataset))
+
+
+def test_a_source_named_directly_is_the_only_one(dataset, folder):
+    assert set(load_sources(str(folder / "first"), dataset).images["source"]) == {"first"}
+
+
+def test_a_folder_without_scenes_is_explained(dataset, tmp_path):
+    (tmp_path / "empty" / "holiday").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"one subfolder per source.*found holiday"):
+        load_sources(str(tmp_path / "empty"), dataset)
+    with pytest.raises(DatasetError, match="found nothing"):
+        load_sources(str(tmp_path / "nowhere"), dataset)
+
+
+def test_without_sources_it_says_what_is_missing(dataset, monkeypatch, tmp_path):
+    monkeypatch.setattr(other_sources, "REPOSITORY", tmp_path / "repository")
+    sources = load_sources("", dataset)
+    assert sources.images.empty and "images from elsewhere" in str(sources)
+    assert len(all_images(dataset, sources)) == len(dataset.images)
+
+
+def test_a_square_that_was_cut_out_of_a_wider_image_is_its_copy(dataset, folder):
+    whole = Image.open(textured(folder / "whole.jpg", 30, 300)).resize((300, 200))
+    whole.crop((50, 0, 250, 200)).save(dataset.folder / "coast" / "coast_98.jpg", quality=85)
+    whole.save(folder / "second" / "coast" / "whole.jpg", quality=85)
+    rejected = load_sources("", load_dataset(str(dataset.folder))).rejected
+    assert list(rejected["reason"]) == ["shows the same as coast_98.jpg"]
+
+
+@pytest.mark.real_data
+def test_the_copies_of_sun_09_among_the_real_sources_are_left_out(real_images):
+    sources = load_sources("", load_dataset(str(real_images)))
+    if sources.folder is None:
+        pytest.skip("needs the other sources beside the real images")
+    left_out = " ".join(sources.rejected["path"])
+    assert "miml_546.jpg" in left_out, "the middle of it is an image of SUN 09's test set"
+    assert len(sources.rejected) < 60, "no more than the copies"
