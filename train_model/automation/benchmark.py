@@ -39,6 +39,7 @@ from data_prep_eda.dataset import REPOSITORY, Dataset, load_dataset
 from data_prep_eda.files import write_json, write_text
 from data_prep_eda.preprocessing import SCENES
 from train_model.augmentation import AUGMENTATIONS
+from train_model.automation.documents import table
 from train_model.automation.notebook_run import run_notebook
 from train_model.backbones import BACKBONES, load_backbone
 from train_model.features import View, compute_litert, decoded, extract_features, litert_file
@@ -489,106 +490,88 @@ def machine() -> dict[str, Any]:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The figures as tables and sentences, for the terminal and `benchmark.md`.
-
-    Args:
-        results: what `main` wrote as JSON; measurements may be missing.
-
-    Returns:
-        Markdown.
-    """
-    parts = [
+    """The figures as tables and sentences, for the terminal and `benchmark.md`; measurements may be missing."""
+    host = results["machine"]
+    sections = [
         "# Benchmark",
-        "",
-        "Written by `make benchmark ARGS=--publish`; medians, the ratios within one run.",
-        "",
+        f"Written by `make benchmark ARGS=--publish`. Medians; ratios are of one run. {host['cores']} cores "
+        f"({host['processor']}), Python {host['python']}.",
     ]
     if recipes := results.get("recipe"):
-        parts.append(
-            "| sweep | the original's recipe | this project, cold cache | faster | by processor time | "
-            "best validation accuracy, both | bound: the network alone |\n|---|---|---|---|---|---|---|"
-        )
-        for augmentation, one in recipes.items():
-            what = (
-                "without augmentation"
-                if augmentation == "none"
-                else "with the original project's augmentation"
-            )
-            parts.append(
-                f"| {len(one['rates'])} rates × {one['epochs']} epochs, {what} | {one['original_seconds']:.0f} s | "
-                f"{one['project_seconds']:.1f} s ({part_words(one)}) | {times(one['ratio'])} × | {times(one['cpu_ratio'])} × | "
-                f"{one['original_best_val_accuracy']:.3f}, {one['project_best_val_accuracy']:.3f} | "
-                f"{one['floor_seconds']:.1f} s ({one['share_of_floor']:.0%} of the time) |"
-            )
-        one = next(iter(recipes.values()))
-        parts[3] = (
-            f"## A sweep of learning rates\n\n{one['train']} training and {one['validation']} validation images "
-            f"({results['images']}).\n"
-        )
-        trained = one["original_epochs_trained"]
-        if trained < one["epochs"]:
-            parts.append(
-                f"\nOf each of the original's trainings the first {trained if trained > 1 else 'epoch'}"
-                f"{' epochs' if trained > 1 else ''} ran, and the others count as long as the median of those; the "
-                f"accuracies, too, are both recipes' within {'them' if trained > 1 else 'it'}."
-            )
-        parts.append("")
-    if sizes := results.get("size"):
-        parts.append("## Growth\n")
-        parts.append("| images | seconds | ms each | peak memory | of it features |\n|---|---|---|---|---|")
-        parts += [
-            f"| {row['images']:,} | {row['seconds']:.1f} | {row['milliseconds_each']:.1f} | "
-            f"{row['megabytes_peak']} MB | {row['megabytes_of_features']} MB |"
-            for row in sizes
+        one = recipes["none"]
+        rows = [
+            [
+                f"{len(r['rates'])} rates × {r['epochs']} epochs, {'without' if name == 'none' else 'with its'} augmentation",
+                f"{r['original_seconds']:.0f} s",
+                f"{r['project_seconds']:.1f} s ({', '.join(f'{k} {v:.1f}' for k, v in r['project_parts'].items())})",
+                f"{times(r['ratio'])} ×",
+                f"{times(r['cpu_ratio'])} ×",
+                f"{r['original_best_val_accuracy']:.3f}, {r['project_best_val_accuracy']:.3f}",
+                f"{r['floor_seconds']:.1f} s ({r['share_of_floor']:.0%} of the time)",
+            ]
+            for name, r in recipes.items()
         ]
-        if recipes:
-            one = recipes["none"]  # every image passes once
-            alone = 1000 * one["floor_seconds"] / (one["train"] + one["validation"])
-            parts.append(f"\nOf the time of an image the network by itself takes {alone:.1f} ms.")
-        parts.append("")
+        header = [
+            "sweep",
+            "the original project's recipe",
+            "this project, cold cache",
+            "faster",
+            "by processor time",
+        ]
+        header += ["best validation accuracy, both", "bound: the network alone"]
+        sections += [
+            "## A sweep of learning rates",
+            f"{one['train']} training and {one['validation']} validation images ({results['images']}).",
+            table(header, rows),
+        ]
+        if (trained := one["original_epochs_trained"]) < one["epochs"]:
+            sections.append(
+                f"Each of the original project's trainings ran for {trained} of its epochs, and the others count as long as "
+                f"their median; both accuracies are within these epochs."
+            )
+    if sizes := results.get("size"):
+        rows = [
+            [
+                f"{r['images']:,}",
+                f"{r['seconds']:.1f} s",
+                f"{r['milliseconds_each']:.1f} ms",
+                f"{r['megabytes_peak']} MB",
+                f"{r['megabytes_of_features']} MB",
+            ]
+            for r in sizes
+        ]
+        header = ["images", "time", "per image", "peak memory", "of it features, in a file that is mapped"]
+        sections += ["## Growth", table(header, rows)]
     if heads := results.get("heads"):
-        parts.append("## Heads\n")
-        parts.append("| heads trained together | seconds | times one head |\n|---|---|---|")
-        parts += [f"| {row['heads']} | {row['seconds']:.1f} | {row['times_one_head']:.1f} |" for row in heads]
-        parts.append("\nHeads that are trained together share every pass over the features.")
-        parts.append("")
+        rows = [[str(r["heads"]), f"{r['seconds']:.2f} s", f"{r['times_one_head']:.1f}"] for r in heads]
+        sections += ["## Heads", table(["heads trained together", "time", "times one head"], rows)]
     if runs := results.get("papermill"):
-        parts.append("## Runs and workers\n")
-        parts.append(
+        point = runs["seconds_a_point"]
+        sections += [
+            "## Runs and workers",
             f"A papermill run costs {runs['run_seconds']:.1f} s, most of it the start of a kernel. A sweep takes "
-            f"{runs['start_seconds']:.1f} s to start and to write its table, and for {runs['points']} points that do "
-            f"nothing {runs['seconds_a_point']['1']:.1f} s per point with one worker, "
-            f"{runs['seconds_a_point']['2']:.1f} s with two, the start of the workers included."
-        )
-        parts.append("")
+            f"{runs['start_seconds']:.1f} s to start and to write its table, and for {runs['points']} points that do nothing "
+            f"{point['1']:.1f} s per point with one worker and {point['2']:.1f} s with two, whose start is included.",
+        ]
     if waits := results.get("newcomer"):
-        parts.append("## From clone to result\n")
-        parts.append("| command, in a fresh clone | seconds |\n|---|---|")
-        parts += [f"| `{name}` | {taken} |" for name, taken in waits.items() if name != "installer"]
-        parts.append(
-            f"\nInstalled by {waits['installer']}, with the packages in its download cache. `make run` is on the drawn sample, "
-            f"without other sources; `make test` without the real photographs, and with the packages that only tests need."
-        )
-        parts.append("")
+        rows = [[f"`{name}`", f"{taken} s"] for name, taken in waits.items() if name != "installer"]
+        sections += [
+            "## From clone to result",
+            table(["command, in a fresh clone", "time"], rows),
+            f"Packages come by {waits['installer']} from its download cache; `make run` is on the drawn sample, `make test` "
+            f"without the photographs, and `make test-unit` installs what only tests need.",
+        ]
     if gpu := results.get("gpu"):
-        parts.append(
-            f"On the GPU, {gpu['augmented_images_a_second']:.0f} augmented images a second "
-            f"with the {gpu['backend']} backend."
-        )
-    else:
-        parts.append("No GPU was available.")
-    host = results["machine"]
-    parts.append(f"\nMeasured on {host['cores']} cores ({host['processor']}), Python {host['python']}.")
-    return "\n".join(parts)
+        sections += [
+            "## GPU",
+            f"{gpu['augmented_images_a_second']:.0f} augmented images per second with the {gpu['backend']} backend.",
+        ]
+    return "\n\n".join(sections)
 
 
 def times(ratio: float) -> str:
     """A ratio with the digits that it is good for: 6.2, 53."""
     return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
-
-
-def part_words(recipe: dict[str, Any]) -> str:
-    return ", ".join(f"{part} {seconds:.1f}" for part, seconds in recipe["project_parts"].items())
 
 
 MEASUREMENTS = ("recipe", "size", "heads", "papermill", "newcomer", "gpu")
