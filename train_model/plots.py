@@ -14,7 +14,7 @@ from train_model.study import interval
 
 # Okabe and Ito's blue, green and vermilion: told apart with any colour vision, and what they name.
 SCENE_COLOURS = {"coast": "#0072B2", "forest": "#009E73", "mountain": "#D55E00"}
-STUDY_COLOUR = "#8C8C8C"  # the original project's numbers, always grey
+ORIGINAL_COLOUR = "#8C8C8C"  # the original project's numbers, always grey
 
 
 def use_theme() -> None:
@@ -85,12 +85,12 @@ def plot_confusion(matrix: np.ndarray, axis: plt.Axes, title: str = "") -> None:
 def plot_curves(
     history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[plt.Axes], measure: str = "val_accuracy"
 ) -> None:
-    """Learning curves, a panel a learning rate: mean and 95 % interval over the seeds, the original's in grey.
+    """Learning curves, one panel per learning rate: mean and 95 % interval over the seeds, the original's in grey.
 
     Args:
         history: rows of `train_model.heads.TrainedHeads.history`, of all seeds.
         original: rows of `train_model.study.original_results`.
-        axes: one a learning rate, in ascending order.
+        axes: one per learning rate, in ascending order.
         measure: column of `history` to draw.
     """
     for axis, (rate, curves) in zip(axes, history.groupby("learning_rate"), strict=True):
@@ -105,8 +105,8 @@ def plot_curves(
         )
         theirs = original[original["learning_rate"] == rate]
         if len(theirs):
-            style = {"color": STUDY_COLOUR, "marker": "s", "markersize": 3}
-            axis.plot(theirs["epoch"], theirs["val_accuracy"], label="original study", **style)
+            style = {"color": ORIGINAL_COLOUR, "marker": "s", "markersize": 3}
+            axis.plot(theirs["epoch"], theirs["val_accuracy"], label="original project", **style)
         axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel="validation accuracy")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(loc="lower right")
