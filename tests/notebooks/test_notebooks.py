@@ -102,10 +102,15 @@ def test_rules_are_noticed_when_broken(tmp_path):
     code[4].source = "import os"
     code[5].outputs = [nbformat.v4.new_output("stream", name="stdout", text="/home/me/data")]
     code[6].source = "plt.imshow(images[0])"
+    code[7].source = "x = 1\n" * 31
+    unread = nbformat.v4.new_code_cell("plot()", execution_count=99)
+    unread.outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})]
+    notebook.cells += [unread, nbformat.v4.new_code_cell("print(1)", execution_count=100)]
     nbformat.write(notebook, tmp_path / "broken.ipynb")
     found = "\n".join(problems(tmp_path / "broken.ipynb"))
     for words in ("warnings or logs", "imports outside Setup", "path of the machine", "draws images"):
         assert words in found
+    assert "31 at most" in found and "cell [99] shows something that no text reads" in found
 
 
 def test_training_script_is_in_step_with_its_notebook():

@@ -18,6 +18,7 @@ import ast
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,10 @@ MODELS = {
     f"models/{MODEL}.keras": REPOSITORY / "train_model" / f"{MODEL}.keras",
     f"models/{MODEL_FILE}": REPOSITORY / "containerize_deploy" / MODEL_FILE,
 }
+
+
+MEDIAN_LINES, MOST_LINES = 8, 30  # of a notebook's code cells
+_SHOWN = {"image/png", "text/html"}  # figures and tables
 
 
 class NotFit(ValueError):
@@ -146,6 +151,25 @@ def problems(path: Path) -> list[str]:
         found.append("has no cell tagged nbval-check-output")
     if sum(cell.source.startswith("# ") for cell in notebook.cells if cell.cell_type == "markdown") != 1:
         found.append("needs exactly one title")
+    lines = [len(cell.source.splitlines()) for cell in code]
+    if statistics.median(lines) > MEDIAN_LINES or max(lines) > MOST_LINES:
+        found.append(
+            f"has code cells of {statistics.median(lines):g} lines in the median and {max(lines)} at most; "
+            f"{MEDIAN_LINES} and {MOST_LINES} are allowed"
+        )
+    shows = [
+        any(_SHOWN & set(output.get("data", {})) for output in cell.get("outputs", []))
+        for cell in notebook.cells
+    ]
+    for cell, figure, after, more in zip(
+        notebook.cells, shows, [*notebook.cells[1:], None], [*shows[1:], False], strict=True
+    ):
+        # A table and the figure drawn of it may share what is read off them; a sentence may come from code.
+        read = after is not None and (
+            after.cell_type == "markdown" or "text/markdown" in json.dumps(after.outputs)
+        )
+        if figure and not more and not read:
+            found.append(f"cell [{cell.execution_count}] shows something that no text reads")
     setup = next((cell for cell in code), None)
     for cell in code:
         where = f"cell [{cell.execution_count}]"
