@@ -10,6 +10,11 @@ target is replaced, and what is missing is listed. Notebooks 06 to 08 go on from
 
 from __future__ import annotations
 
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
+
 import argparse
 import csv
 import functools
@@ -103,10 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except (zipfile.BadZipFile, tarfile.TarError):
-        print(f"Expected a whole zip or tar archive at {place}, found a damaged one.", file=sys.stderr)
+        print(
+            f"Expected a whole zip or tar archive at {printable(place)}, found a damaged one.",
+            file=sys.stderr,
+        )
         return 1
     except OSError as error:
-        print(f"Cannot use {error.filename or place}: {error.strerror}.", file=sys.stderr)
+        print(f"Cannot use {printable(error.filename or place)}: {error.strerror}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. What was arranged is kept; the same command goes on.", file=sys.stderr)
@@ -123,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.name
             else f" Is it a published archive? Then say which: --as {' or '.join(sources)}."
         )
-        print(f"Expected images of the manifest in {place}, found none.{hint}", file=sys.stderr)
+        print(f"Expected images of the manifest in {printable(place)}, found none.{hint}", file=sys.stderr)
         return 1
     return 0
 
@@ -132,7 +140,9 @@ def _arrange_from(place: Path, out: Path, name: str | None) -> dict[str, str]:
     if place.is_dir():
         return arrange(folder_members(place, out), out, name)
     if not place.is_file():
-        raise AcquisitionError(f"Expected an archive or a folder at {place}, found nothing. Check the path.")
+        raise AcquisitionError(
+            f"Expected an archive or a folder at {printable(place)}, found nothing. Check the path."
+        )
     if zipfile.is_zipfile(place):
         with zipfile.ZipFile(place) as archive:
             return arrange(zip_members(archive), out, name)
@@ -141,4 +151,4 @@ def _arrange_from(place: Path, out: Path, name: str | None) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.run(main)

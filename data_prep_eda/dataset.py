@@ -130,7 +130,7 @@ def resolve_data_dir(data_dir: str = "") -> Path:
         if not folder.is_dir():
             source = "data_dir" if data_dir else "the environment variable SCENES_DATA_DIR"
             raise DatasetError(
-                f"Expected a folder of images at {folder} (named by {source}), found "
+                f"Expected a folder of images at {printable(folder)} (named by {source}), found "
                 f"{'a file' if folder.exists() else 'nothing'}. Name a folder with the subfolders "
                 f"{', '.join(SCENES)}; or leave it empty to use the prepared data or the embedded sample."
             )
@@ -197,7 +197,7 @@ def load_dataset(
 
 def printable(path: str | os.PathLike[str]) -> str:
     """A path that can be printed: file names are bytes, and not always text."""
-    return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def split_folders(folder: Path) -> dict[str, Path]:

@@ -93,7 +93,8 @@ def find_sources(other_sources: str, dataset: Dataset) -> Path | None:
             folder = REPOSITORY / folder
         if not folder.is_dir():
             raise DatasetError(
-                f"Expected a folder of sources at {folder}, found {'a file' if folder.exists() else 'nothing'}. "
+                f"Expected a folder of sources at {printable(folder)}, found "
+                f"{'a file' if folder.exists() else 'nothing'}. "
                 f"Name a folder with one subfolder per source, or leave other_sources empty."
             )
         return folder.resolve()
@@ -159,8 +160,8 @@ def _source_folders(folder: Path) -> list[Path]:
     found = [path for path in inside if scene_folders(path, extra=(OTHER,))]
     if not found:
         raise DatasetError(
-            f"Expected one subfolder per source in {folder}, each with some of the subfolders "
-            f"{', '.join((*SCENES, OTHER))}; found {', '.join(path.name for path in inside) or 'no folders'}."
+            f"Expected one subfolder per source in {printable(folder)}, each with some of the subfolders "
+            f"{', '.join((*SCENES, OTHER))}; found {', '.join(printable(path.name) for path in inside) or 'no folders'}."
         )
     return found
 
@@ -191,7 +192,7 @@ def _reasons(
     own = dataset.images["path"].tolist()
     scenes = [row["path"] for row in usable if row["scene"] != OTHER]
     for new, known in copies(own, scenes).items():
-        reasons[scenes[new]] = f"shows the same as {Path(own[known]).name}"
+        reasons[scenes[new]] = f"shows the same as {printable(Path(own[known]).name)}"
     reasons |= _repeated([row for row in usable if row["path"] not in reasons])
     with contextlib.suppress(OSError):  # without a cache it only takes longer the next time
         names = {os.path.relpath(path, folder): reason for path, reason in reasons.items()}
@@ -233,5 +234,5 @@ def _repeated(rows: list[dict[str, str]]) -> dict[str, str]:
     found = {}
     for one, other in zip(candidates[pairs["first"]], candidates[pairs["second"]], strict=True):
         if source[one] != source[other]:
-            found.setdefault(rows[other]["path"], f"shows the same as {rows[one]['name']}")
+            found.setdefault(rows[other]["path"], f"shows the same as {printable(rows[one]['name'])}")
     return found

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep_eda.dataset import printable
 from data_prep_eda.files import replacing
 
 MARK = b"written by the scene classifier"  # comment of its archives, by which it knows them again
@@ -18,7 +19,9 @@ def zip_matches(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
             entries = [(info.filename, info.file_size, info.CRC) for info in found.infolist()]
     except (OSError, zipfile.BadZipFile):
         return False
-    wanted = ((name, path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content)
+    wanted = (
+        (printable(name), path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content
+    )
     return entries == list(wanted)
 
 
@@ -47,7 +50,7 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
     with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
         target.comment = MARK
         for name, path in content:
-            info = zipfile.ZipInfo(name, date_time=(2009, 1, 1, 0, 0, 0))
+            info = zipfile.ZipInfo(printable(name), date_time=(2009, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
             target.writestr(info, path.read_bytes())
 
