@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import uuid
@@ -31,6 +32,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def clear_leavings(folder: Path, name: str = "") -> None:
+    """Removes what a process that was killed within `replacing` left in a folder, of one file or of all."""
+    for path in folder.glob(f".{'[0-9a-f]' * 32}-{glob.escape(name[-64:]) or '*'}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str, errors: str = "strict") -> Path:

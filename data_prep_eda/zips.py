@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep_eda.dataset import printable
-from data_prep_eda.files import replacing
+from data_prep_eda.files import clear_leavings, replacing
 
 MARK = b"written by the scene classifier"  # comment of its archives, by which it knows them again
 
@@ -47,6 +47,7 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
             f"Expected {archive} to be free or written by this command, found another file there. It is left "
             f"alone; name another one with --zip."
         )
+    clear_leavings(archive.parent, archive.name)
     with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
         target.comment = MARK
         for name, path in content:

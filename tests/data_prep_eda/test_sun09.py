@@ -17,6 +17,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_prep_eda.preprocessing import MAX_BYTES
 from data_prep_eda.sun09 import acquire as sun09
 from data_prep_eda.sun09.acquire import IMAGE_FOLDER, acquire, main, match
-from data_prep_eda.sun09.sources import MAX_BYTES, AcquisitionError
+from data_prep_eda.sun09.sources import AcquisitionError
 
 SCENES = ("coast", "forest", "mountain")
 WANTED = sun09.wanted()
@@ -521,11 +523,19 @@ def test_file_in_place_of_the_folder_is_one_sentence(few, tmp_path, capsys):
     assert "is a file. Name another folder" in capsys.readouterr().err
 
 
-def test_two_runs_at_once_are_refused(few, tmp_path):
-    first = sun09.Collection(tmp_path / "out")
-    with pytest.raises(AcquisitionError, match="another one at work"):
-        sun09.Collection(tmp_path / "out")
-    first.close()
+def test_two_runs_at_once_do_the_work_twice_and_lose_nothing(few, tmp_path):
+    source = str(local_source("tar", tmp_path))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: acquire(source, tmp_path / "out"), range(2)))
+    assert tree(tmp_path / "out") == expected(few)
+
+
+def test_what_a_killed_run_left_is_cleared_away(few, tmp_path):
+    for place in ("out/coast", "out", "."):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / f".{'0' * 32}-out.zip").write_bytes(b"half")
+    acquire(str(local_source("tar", tmp_path)), tmp_path / "out", tmp_path / "out.zip")
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_ctrl_c_says_how_to_go_on(server, few, tmp_path, capsys, monkeypatch):
@@ -546,6 +556,7 @@ def test_ctrl_c_says_how_to_go_on(server, few, tmp_path, capsys, monkeypatch):
     assert tree(tmp_path / "out") == expected(few)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", range(20))
 def test_kill_9_at_any_moment(server, few, tmp_path, moment):
     server.content, server.throttle = make_tar(few), 0.005  # a whole run takes about a third of a second
