@@ -84,7 +84,7 @@ def test_names_that_are_not_text(images):
     broken = bytes(images / "coast") + b"/k\xfcste.jpg"
     with open(broken, "wb") as stream:
         stream.write(b"no image")
-    assert r"k\xfcste.jpg" in str(load_dataset(str(images)))
+    assert r"k\udcfcste.jpg" in str(load_dataset(str(images)))
 
 
 def test_fingerprint_tells_other_images_and_not_other_junk(images):
@@ -143,6 +143,29 @@ def test_missing_folder(tmp_path):
         load_dataset(str(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nobody-of-that-name/images", "\ud800", " "])
+def test_names_that_no_folder_can_have(name):
+    with pytest.raises(DatasetError, match="found nothing"):
+        load_dataset(name)
+
+
+def test_two_folders_for_one_thing_are_named(images, tmp_path):
+    prepared = arrange(images, tmp_path / "prepared", ("train", "val", "test"))
+    shutil.copytree(prepared / "val", prepared / "validation")
+    with pytest.raises(DatasetError, match=r"one folder for validation .* found val and validation"):
+        load_dataset(str(prepared))
+    if (images / "COAST").exists():
+        return  # a disk on which both are one
+    (images / "Coast").mkdir()
+    with pytest.raises(DatasetError, match=r"one folder for coast .* found Coast and coast"):
+        load_dataset(str(images))
+
+
+def test_folders_within_a_scene_are_named(images):
+    (images / "coast" / "2024").mkdir()
+    assert "2024: a folder" in str(load_dataset(str(images)))
+
+
 def test_other_classes(images):
     (images / "desert").mkdir()
     with pytest.raises(
@@ -179,12 +202,12 @@ def test_names_that_are_not_text_are_split_listed_and_packed(images, tmp_path, e
     (images / "coast" / f"broken_{odd}").write_bytes(b"")
     shutil.copytree(images, tmp_path / "other_sources" / "second")
     (tmp_path / "other_sources" / "second" / "coast" / odd).unlink()
-    assert r"broken_k\xfcste.jpg" in str(load_sources("", load_dataset(str(images))))
+    assert r"broken_k\udcfcste.jpg" in str(load_sources("", load_dataset(str(images))))
 
     command = [sys.executable, "-m", "data_prep_eda.split", "--source", images, "--out", tmp_path / "data"]
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     for _ in range(2):
         said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert r"broken_k\xfcste.jpg: the file is empty" in said.stderr
+        assert r"broken_k\udcfcste.jpg: the file is empty" in said.stderr
     assert "nothing to do" in said.stdout
     assert any(path.name == odd for path in (tmp_path / "data").rglob("*.jpg"))
