@@ -15,8 +15,8 @@ from data_prep_eda.sun09.sources import CHUNK, AcquisitionError
 class WebFile(io.RawIOBase):
     """A reader that goes on where it was after a fault; wrap it in `io.BufferedReader`.
 
-    It seeks forward only, by reading on and forgetting. After a fault it asks for the rest with an HTTP range request. A server without ranges sends the whole
-    file again, and what was already read is passed over.
+    It seeks forward only, by reading on and forgetting. After a fault it asks for the rest with an HTTP range
+    request. A server without ranges sends the whole file again, and what was already read is passed over.
 
     Args:
         url: http or https address.
