@@ -74,7 +74,10 @@ class Dataset:
         lines = [f"Images: {self.kind}, {len(self.images)} in all", str(self.counts())]
         if len(self.rejected):
             lines.append(f"Left out, unusable: {len(self.rejected)}")
-            lines += [f"  {printable(row.path)}: {row.reason}" for row in self.rejected.head(10).itertuples()]
+            lines += [
+                f"  {printable(os.path.relpath(row.path, self.folder))}: {row.reason}"
+                for row in self.rejected.head(10).itertuples()
+            ]
         return "\n".join(lines)
 
 

@@ -71,7 +71,10 @@ class Sources:
         lines = [f"Other sources: {len(self.images)} images", str(self.counts())]
         if len(self.rejected):
             lines.append(f"Left out: {len(self.rejected)}")
-            lines += [f"  {printable(row.path)}: {row.reason}" for row in self.rejected.head(10).itertuples()]
+            lines += [
+                f"  {printable(os.path.relpath(row.path, self.folder))}: {row.reason}"
+                for row in self.rejected.head(10).itertuples()
+            ]
         return "\n".join(lines)
 
 

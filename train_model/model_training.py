@@ -34,7 +34,7 @@ sys.excepthook = tell
 #
 # **Method.** The head is the original project's, one dense layer, with L2 and trained until it has converged. It learns from SUN 09's training images and from every other source that is available. Recipes, and the score that finds images of something else, are compared by leaving one source out: a model of all other sources answers for the source that it has never seen. The validation and test images of SUN 09 are never trained on.
 #
-# **Answer.** The plain dense layer. On sources that were not trained on, no augmentation, no discriminant and no weighting of rare subcategories gains significantly over it, though tests inside SUN 09 had ranked some of them first. What does gain is variety: more sources, not a cleverer recipe. An image is in scope when it looks more like a scene than like something else, has a clear winner and lies near the training images; the threshold keeps 95 % of the scenes of unseen sources.
+# **Answer.** The plain dense layer. On sources that were not trained on, no augmentation, no discriminant and no weighting of rare subcategories gains significantly over it, though protocols inside SUN 09 put others first. What does gain is variety: more sources, not a cleverer recipe. An image is in scope when it looks more like a scene than like something else, has a clear winner and lies near the training images; the threshold keeps 95 % of the scenes of unseen sources.
 
 # ## Setup
 
@@ -139,6 +139,8 @@ print(f"Images: {dataset.kind}", sources, sep="\n")
 pd.crosstab(images["source"], [images["scene"]], margins=True)
 
 
+# What was left out, if anything, is listed above. Other collections hold images of SUN 09 whole that it has as square crops, its validation and test images among them: they are found by comparing the middles too, and trained on by nobody.
+#
 # Of SUN 09, or of your own images, only the training split is trained on. Of the other sources everything is: their scenes for the head, and their images of other things for the OOD score.
 
 scenes = images[images["scene"] != "other"].reset_index(drop=True)
@@ -178,6 +180,8 @@ dense = keras.layers.Dense(len(SCENES), kernel_regularizer=keras.regularizers.L2
 head = keras.Sequential([keras.Input((network.features,)), dense])
 head.summary()
 
+
+# Nothing but this layer is trained; what is below it stays as ImageNet left it.
 
 steps = -(-len(training_labels) // batch_size)
 head.compile(

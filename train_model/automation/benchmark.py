@@ -14,6 +14,7 @@ if __name__ == "__main__":
     interruption.expect()
 
 import argparse
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -494,7 +495,8 @@ def markdown(results: dict[str, Any]) -> str:
     host = results["machine"]
     sections = [
         "# Benchmark",
-        f"Written by `make benchmark ARGS=--publish`. Medians; ratios are of one run. {host['cores']} cores "
+        f"Written by `make benchmark ARGS=--publish`, with version {results['version']} of this project. Medians; ratios "
+        f"are of one run. {host['cores']} cores "
         f"({host['processor']}), Python {host['python']}.",
     ]
     if recipes := results.get("recipe"):
@@ -611,7 +613,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dataset = load_dataset(options.data_dir)
     print(dataset)
     results = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    results |= {"machine": machine(), "images": dataset.kind}
+    results |= {
+        "machine": machine(),
+        "version": importlib.metadata.version("scene-classifier"),
+        "images": dataset.kind,
+    }
     with tempfile.TemporaryDirectory() as folder:
         if len(dataset.images) < ENOUGH:
             times = -(-ENOUGH // len(dataset.images))

@@ -97,11 +97,10 @@ def left_out() -> str:
         for row in m["left_out"]
     ]
     rows.append(["**mean**", "", f"**{m['mean']:.3f}**", "", "", ""])
-    copies = read(METRICS)["final"]["left_out"]
     return (
         table(["source left out", "images", "accuracy (95 % interval)", *SCENES], rows)
-        + f"\n\n{copies} images of the other sources are not among them: they show the same as images of SUN 09, most as "
-        f"the wider slide that SUN 09 has a square of, and some are of its validation and test sets."
+        + "\n\nImages of the other sources that show the same as one of SUN 09 are not among them: most are the wider slide "
+        "that SUN 09 has a square of, and some are of its validation and test sets."
     )
 
 
