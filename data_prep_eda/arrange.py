@@ -5,26 +5,29 @@
 
 The images are those of `other_sources_manifest.csv`, which has 4,587 names with source and scene; README.md beside it says
 where each source is published and on which terms. Each image is decoded before it gets its name, nothing that lies in the
-target is replaced, and what is missing is listed. Notebooks 06 to 08 go on from there.
+target is replaced, and what is missing is
+listed in `<source>/missing.txt`. Notebooks 06 to 08 go on from there.
 """
 
 from __future__ import annotations
+
+from data_prep_eda import interruption
+
+if __name__ == "__main__":
+    interruption.expect()
 
 import argparse
 import csv
 import functools
 import re
 import sys
-import tarfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_prep_eda.dataset import REPOSITORY, printable
-from data_prep_eda.files import replacing
+from data_prep_eda.files import replacing, write_text
 from data_prep_eda.other_sources import FOLDER
-from data_prep_eda.preprocessing import MAX_BYTES, ImageError, load_image
-from data_prep_eda.sun09.sources import AcquisitionError, Member, folder_members, tar_members, zip_members
+from data_prep_eda.sun09.sources import AcquisitionError, Member, members_on_disk, read_image
 
 MANIFEST = Path(__file__).parent / "other_sources_manifest.csv"
 
@@ -72,13 +75,11 @@ def arrange(members: Iterator[Member], out: Path, source: str | None = None) -> 
     for member in members:
         name = match(member.path, source)
         target = name and out.joinpath(*wanted()[name], name)
-        if target is None or target.exists() or member.oddity:
+        if target is None or target.exists():
             continue
-        try:
-            content = member.read() if member.size <= MAX_BYTES else b""
-            load_image(content, 32)
-        except ImageError as error:
-            refused[name] = str(error)
+        content, fault = read_image(member)
+        if fault:
+            refused[name] = fault
         else:
             refused.pop(name, None)
             with replacing(target) as part:
@@ -98,47 +99,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     place, out = options.source.expanduser(), options.out.expanduser()
     try:
-        refused = _arrange_from(place, out, options.name)
+        with members_on_disk(place, out) as (members, _):
+            refused = arrange(members, out, options.name)
+        found = sum(_count(source, out, refused) for source in sources)
     except AcquisitionError as error:
         print(error, file=sys.stderr)
         return 1
-    except (zipfile.BadZipFile, tarfile.TarError):
-        print(f"Expected a whole zip or tar archive at {place}, found a damaged one.", file=sys.stderr)
-        return 1
     except OSError as error:
-        print(f"Cannot use {error.filename or place}: {error.strerror}.", file=sys.stderr)
+        print(f"Cannot use {printable(error.filename or place)}: {error.strerror}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. What was arranged is kept; the same command goes on.", file=sys.stderr)
         return 130
-    there = {name for name, folders in wanted().items() if out.joinpath(*folders, name).is_file()}
-    for source in sources:
-        mine = [name for name, (owner, _) in wanted().items() if owner == source]
-        print(f"{source}: {sum(name in there for name in mine)} of {len(mine)} images")
     for name, reason in refused.items():
         print(f"left out: {printable(name)}: {reason}", file=sys.stderr)
-    if not there:
-        hint = (
-            ""
-            if options.name
-            else f" Is it a published archive? Then say which: --as {' or '.join(sources)}."
+    if not found:
+        hint = f" Is it a published archive? Then say which: --as {' or '.join(sources)}."
+        print(
+            f"Expected images of the manifest in {printable(place)}, found none.{'' if options.name else hint}",
+            file=sys.stderr,
         )
-        print(f"Expected images of the manifest in {place}, found none.{hint}", file=sys.stderr)
         return 1
     return 0
 
 
-def _arrange_from(place: Path, out: Path, name: str | None) -> dict[str, str]:
-    if place.is_dir():
-        return arrange(folder_members(place, out), out, name)
-    if not place.is_file():
-        raise AcquisitionError(f"Expected an archive or a folder at {place}, found nothing. Check the path.")
-    if zipfile.is_zipfile(place):
-        with zipfile.ZipFile(place) as archive:
-            return arrange(zip_members(archive), out, name)
-    with place.open("rb") as stream:
-        return arrange(tar_members(stream, "r|*"), out, name)
+def _count(source: str, out: Path, refused: dict[str, str]) -> int:
+    """Prints and returns how many images of a source are there; lists the others in its `missing.txt`."""
+    mine = {name: scene for name, (owner, scene) in wanted().items() if owner == source}
+    missing = sorted(name for name, scene in mine.items() if not (out / source / scene / name).is_file())
+    found, listed = len(mine) - len(missing), out / source / "missing.txt"
+    listed.unlink(missing_ok=True)
+    if found and missing:
+        reasons = ((name, refused.get(name, "not in what was arranged")) for name in missing)
+        write_text(listed, "".join(f"{mine[name]}/{name}: {reason}\n" for name, reason in reasons))
+    print(
+        f"{source}: {found} of {len(mine)} images"
+        + (f", the others listed in {printable(listed)}" if found and missing else "")
+    )
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interruption.run(main)

@@ -35,7 +35,7 @@ class Dataset:
 
     Attributes:
         folder: where they lie.
-        images: one row an image: `path` (str), `name` (file name), `scene`, `split`; sorted by
+        images: one row an image: `path` (str), `name` (file name, printable), `scene`, `split`; sorted by
             scene and name.
         rejected: images left out: `path`, `reason`.
     """
@@ -127,18 +127,35 @@ def resolve_data_dir(data_dir: str = "") -> Path:
     """
     named = data_dir or os.environ.get("SCENES_DATA_DIR", "")
     if named:
-        folder = Path(named).expanduser()
-        if not folder.is_dir() and (REPOSITORY / folder).is_dir():  # Jupyter stands in notebooks/
-            folder = REPOSITORY / folder
-        if not folder.is_dir():
-            source = "data_dir" if data_dir else "the environment variable SCENES_DATA_DIR"
-            raise DatasetError(
-                f"Expected a folder of images at {folder} (named by {source}), found "
-                f"{'a file' if folder.exists() else 'nothing'}. Name a folder with the subfolders "
-                f"{', '.join(SCENES)}; or leave it empty to use the prepared data or the embedded sample."
-            )
-        return folder.resolve()
+        return named_folder(
+            named,
+            "data_dir" if data_dir else "the environment variable SCENES_DATA_DIR",
+            f"Name a folder with the subfolders {', '.join(SCENES)}; or leave it empty to use the prepared data "
+            f"or the embedded sample.",
+        )
     return PREPARED if (PREPARED / "train").is_dir() else SAMPLE
+
+
+def named_folder(named: str, source: str, advice: str) -> Path:
+    """A folder that somebody named, whole; a relative path may also count from the repository.
+
+    Args:
+        named: the path.
+        source: where it was named, for the message.
+        advice: what to do if it is none.
+
+    Raises:
+        DatasetError: there is no such folder.
+    """
+    folder = Path(os.path.expanduser(named))
+    if not os.path.isdir(folder) and os.path.isdir(REPOSITORY / folder):  # Jupyter stands in notebooks/
+        folder = REPOSITORY / folder
+    if not os.path.isdir(folder):
+        raise DatasetError(
+            f"Expected a folder of images at {printable(folder)} (named by {source}), found "
+            f"{'a file' if os.path.exists(folder) else 'nothing'}. {advice}"
+        )
+    return folder.resolve()
 
 
 def load_dataset(
@@ -200,7 +217,7 @@ def load_dataset(
 
 def printable(path: str | os.PathLike[str]) -> str:
     """A path that can be printed: file names are bytes, and not always text."""
-    return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -211,11 +228,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     """
     names = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
     names |= {"validation": "validation", "test": "test"}
-    found = {
-        names[path.name.lower()]: path
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and path.name.lower() in names
-    }
+    found = _folders(folder, names)
     if found and len(found) < len(SPLITS):
         raise DatasetError(
             f"Expected {', '.join(SPLITS)} in {printable(folder)}, found only {', '.join(found)}. Add what is "
@@ -232,16 +245,10 @@ def _usable(
     The same file under two scenes says that it is both, so neither is kept. The same file in two splits, or twice,
     is kept once, where it is tested if it is tested anywhere: what is tested may not be trained on.
     """
-    reasons, digests = [], []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        for done, (reason, digest) in enumerate(pool.map(_reason_and_digest, rows), 1):
-            reasons.append(reason)
-            digests.append(digest)
-            if progress:
-                progress(done, len(rows))
+    reasons, digests = check_images([row["path"] for row in rows], progress)
     same: dict[bytes, list[int]] = {}
     for position, digest in enumerate(digests):
-        if reasons[position] is None:
+        if not reasons[position]:
             same.setdefault(digest, []).append(position)
     for positions in same.values():
         scenes = {rows[position]["scene"] for position in positions}
@@ -256,7 +263,7 @@ def _usable(
     for row, reason in zip(rows, reasons, strict=True):
         if reason:
             rejected.append({"path": row["path"], "reason": reason})
-    return [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+    return [row for row, reason in zip(rows, reasons, strict=True) if not reason]
 
 
 def fingerprint(folder: Path | None) -> str:
@@ -278,8 +285,29 @@ def fingerprint(folder: Path | None) -> str:
 
 def scene_folders(folder: Path, extra: Sequence[str] = ()) -> dict[str, Path]:
     """The subfolders named after the scenes, whatever their case, in the scenes' order; hidden ones don't count."""
-    found = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and not is_junk(path)}
-    return {name: found[name] for name in (*SCENES, *extra) if name in found}
+    names = (*SCENES, *extra)
+    found = _folders(folder, {name: name for name in names})
+    return {name: found[name] for name in names if name in found}
+
+
+def _folders(folder: Path, names: dict[str, str]) -> dict[str, Path]:
+    """What each subfolder whose name, whatever its case, is a key of `names` stands for.
+
+    Raises:
+        DatasetError: two stand for the same.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        meaning = names.get(path.name.lower())
+        if meaning is None or not path.is_dir():
+            continue
+        if meaning in found:
+            raise DatasetError(
+                f"Expected one folder for {meaning} in {printable(folder)}, found {found[meaning].name} and "
+                f"{path.name}. Put their images together."
+            )
+        found[meaning] = path
+    return found
 
 
 def is_junk(path: Path) -> bool:
@@ -293,7 +321,10 @@ def image_files(folder: Path, rejected: list[dict[str, str]]) -> list[Path]:
     for path in sorted(folder.iterdir()):
         if is_junk(path):
             continue
-        if path.suffix.lower() in SUFFIXES:
+        if path.is_dir():
+            reason = "a folder; images are looked for in the folder of their scene itself"
+            rejected.append({"path": str(path), "reason": reason})
+        elif path.suffix.lower() in SUFFIXES:
             files.append(path)
         else:
             kind = path.suffix.lower()
@@ -312,19 +343,35 @@ def _scene_rows(folder: Path, rejected: list[dict[str, str]]) -> list[dict[str, 
             f"{', '.join(map(printable, found)) or 'none'}. Rename or move the others."
         )
     return [
-        {"path": str(path), "name": path.name, "scene": scene}
+        {"path": str(path), "name": printable(path.name), "scene": scene}
         for scene, place in folders.items()
         for path in image_files(place, rejected)
     ]
 
 
-def _reason_and_digest(row: dict[str, str]) -> tuple[str | None, bytes]:
-    """Why an image cannot be used, None if it can; and the SHA-256 of its file."""
+def check_images(
+    paths: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> tuple[list[str], list[bytes]]:
+    """Decodes images to prove them.
+
+    Returns:
+        Why each cannot be used, empty if it can; and the SHA-256 of each file that can.
+    """
+    checked = []
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+        for done, one in enumerate(pool.map(_reason_and_digest, paths), 1):
+            checked.append(one)
+            if progress:
+                progress(done, len(paths))
+    return [reason for reason, _ in checked], [digest for _, digest in checked]
+
+
+def _reason_and_digest(path: str) -> tuple[str, bytes]:
     try:
-        content = Path(row["path"]).read_bytes()
+        content = Path(path).read_bytes()
         load_image(content, 32)
     except ImageError as error:
         return str(error), b""
     except OSError as error:
         return error.strerror or type(error).__name__, b""
-    return None, hashlib.sha256(content).digest()
+    return "", hashlib.sha256(content).digest()

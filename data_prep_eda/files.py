@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import uuid
@@ -33,13 +34,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Writes a text file in UTF-8 and returns its path."""
+def clear_leavings(folder: Path, name: str = "") -> None:
+    """Removes what a process that was killed within `replacing` left in a folder, of one file or of all."""
+    for path in folder.glob(f".{'[0-9a-f]' * 32}-{glob.escape(name[-64:]) or '*'}"):
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str, errors: str = "strict") -> Path:
+    """Writes a text file in UTF-8 and returns its path; `errors` as in `open`."""
     with replacing(path) as part:
-        part.write_text(text, encoding="utf-8", newline="")
+        part.write_text(text, encoding="utf-8", errors=errors, newline="")
     return Path(path)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     """Writes a JSON file, indented for people, and returns its path."""
-    return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return write_text(
+        path, text, errors="backslashreplace"
+    )  # a file name that isn't text, as JSON escapes it

@@ -4,6 +4,7 @@ A command starts with `from data_prep_eda import interruption` and, if it is the
 its other imports; and it ends with `interruption.run(main)`.
 """
 
+import io
 import os
 import signal
 import sys
@@ -23,7 +24,13 @@ def _leave(*_: object) -> None:
 
 
 def run(main: Callable[[], int]) -> None:
-    """Runs a command's main function, in which Ctrl-C is a `KeyboardInterrupt`, and exits with its code."""
+    """Runs a command's main function, in which Ctrl-C is a `KeyboardInterrupt`, and exits with its code.
+
+    Names that the shell's encoding doesn't have are printed with escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main()

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +25,16 @@ from data_prep_eda.dataset import (
     SAMPLE,
     Dataset,
     DatasetError,
+    check_images,
     fingerprint,
     image_files,
+    named_folder,
     printable,
     scene_folders,
 )
 from data_prep_eda.duplicates import NEAR_HASH, copies, near_duplicates
 from data_prep_eda.files import write_json
-from data_prep_eda.preprocessing import SCENES, ImageError, load_image
+from data_prep_eda.preprocessing import SCENES, load_image
 
 FOLDER = "other_sources"
 OTHER = "other"
@@ -91,15 +92,11 @@ def find_sources(other_sources: str, dataset: Dataset) -> Path | None:
     """
     named = other_sources or os.environ.get("SCENES_OTHER_SOURCES", "")
     if named:
-        folder = Path(named).expanduser()
-        if not folder.is_dir() and (REPOSITORY / folder).is_dir():  # Jupyter stands in notebooks/
-            folder = REPOSITORY / folder
-        if not folder.is_dir():
-            raise DatasetError(
-                f"Expected a folder of sources at {folder}, found {'a file' if folder.exists() else 'nothing'}. "
-                f"Name a folder with one subfolder per source, or leave other_sources empty."
-            )
-        return folder.resolve()
+        return named_folder(
+            named,
+            "other_sources" if other_sources else "the environment variable SCENES_OTHER_SOURCES",
+            "Name a folder with one subfolder per source, or leave it empty.",
+        )
     if dataset.folder == SAMPLE:
         return None
     places = (REPOSITORY / FOLDER, dataset.folder.parent / FOLDER)
@@ -162,8 +159,8 @@ def _source_folders(folder: Path) -> list[Path]:
     found = [path for path in inside if scene_folders(path, extra=(OTHER,))]
     if not found:
         raise DatasetError(
-            f"Expected one subfolder per source in {folder}, each with some of the subfolders "
-            f"{', '.join((*SCENES, OTHER))}; found {', '.join(path.name for path in inside) or 'no folders'}."
+            f"Expected one subfolder per source in {printable(folder)}, each with some of the subfolders "
+            f"{', '.join((*SCENES, OTHER))}; found {', '.join(printable(path.name) for path in inside) or 'no folders'}."
         )
     return found
 
@@ -173,8 +170,8 @@ def _rows(source: Path, rejected: list[dict[str, str]]) -> list[dict[str, str]]:
     for scene, place in scene_folders(source, extra=(OTHER,)).items():
         for path in image_files(place, rejected):
             theme = re.sub(rf"_{re.escape(source.name)}.*|\.\w+$", "", path.name) if scene == OTHER else ""
-            row = {"path": str(path), "name": path.name, "source": source.name, "scene": scene}
-            rows.append(row | {"theme": theme})
+            row = {"path": str(path), "name": printable(path.name), "source": printable(source.name)}
+            rows.append(row | {"scene": scene, "theme": printable(theme)})
     return rows
 
 
@@ -189,39 +186,18 @@ def _reasons(
         return {str(folder / name): reason for name, reason in found.items()}
     except (OSError, ValueError):
         pass  # not there yet, or damaged
-    reasons = _unreadable(rows, progress)
+    paths = [row["path"] for row in rows]
+    reasons = {path: why for path, why in zip(paths, check_images(paths, progress)[0], strict=True) if why}
     usable = [row for row in rows if row["path"] not in reasons]
     own = dataset.images["path"].tolist()
     scenes = [row["path"] for row in usable if row["scene"] != OTHER]
     for new, known in copies(own, scenes).items():
-        reasons[scenes[new]] = f"shows the same as {Path(own[known]).name}"
+        reasons[scenes[new]] = f"shows the same as {printable(Path(own[known]).name)}"
     reasons |= _repeated([row for row in usable if row["path"] not in reasons])
     with contextlib.suppress(OSError):  # without a cache it only takes longer the next time
         names = {os.path.relpath(path, folder): reason for path, reason in reasons.items()}
         write_json(kept, names)
     return reasons
-
-
-def _unreadable(rows: list[dict[str, str]], progress: Callable[[int, int], None] | None) -> dict[str, str]:
-    """Path to the reason of each file that is no usable image."""
-
-    def reason(row: dict[str, str]) -> str:
-        try:
-            load_image(row["path"], 32)
-        except ImageError as error:
-            return str(error)
-        except OSError as error:
-            return error.strerror or type(error).__name__
-        return ""
-
-    found = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        for done, (row, why) in enumerate(zip(rows, pool.map(reason, rows), strict=True), 1):
-            if why:
-                found[row["path"]] = why
-            if progress:
-                progress(done, len(rows))
-    return found
 
 
 def _repeated(rows: list[dict[str, str]]) -> dict[str, str]:

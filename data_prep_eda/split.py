@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep_eda.dataset import REPOSITORY, SPLITS, DatasetError, load_dataset
+from data_prep_eda.dataset import REPOSITORY, SPLITS, DatasetError, load_dataset, printable
 from data_prep_eda.duplicates import groups
 from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
@@ -104,7 +104,8 @@ def prepare(
         path = f"{split}/{scene}/{source.name}"
         if path in rows:
             raise PreparationError(
-                f"Expected every image once, found {path} twice: {sources[path]} and {source}. "
+                f"Expected every image once, found {printable(path)} twice: "
+                f"{printable(sources[path])} and {printable(source)}. "
                 f"Rename or remove one."
             )
         sources[path] = source
@@ -119,7 +120,7 @@ def prepare(
     foreign = _foreign_files(out)
     if foreign:
         raise PreparationError(
-            f"Expected {out} to hold only what this command wrote, found {foreign[0]} and "
+            f"Expected {out} to hold only what this command wrote, found {printable(foreign[0])} and "
             f"{len(foreign) - 1} more. Move them away, or name another folder with --out."
         )
 
@@ -146,7 +147,7 @@ def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources
         for path, source in sources.items():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, part / path)
-        (part / MANIFEST_NAME).write_text(_as_csv(rows), newline="")
+        (part / MANIFEST_NAME).write_bytes(_as_csv(rows).encode("utf-8", "surrogateescape"))
         if out.exists():
             out.rename(previous)
         part.rename(out)
@@ -169,7 +170,7 @@ def _recover(out: Path, previous: Path) -> None:
 def _manifest(out: Path) -> dict[str, dict[str, str]]:
     """The rows of a folder's manifest by path; none if it has no manifest."""
     try:
-        text = (out / MANIFEST_NAME).read_text()
+        text = (out / MANIFEST_NAME).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return {}
     return {row["path"]: row for row in csv.DictReader(io.StringIO(text)) if row.get("path")}
@@ -226,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source = options.source.expanduser()
     if not source.is_dir():
         print(
-            f"Expected images in {source}, found no such folder. Run `python -m data_prep_eda.sun09` "
+            f"Expected images in {printable(source)}, found no such folder. Run `python -m data_prep_eda.sun09` "
             f"first, or name a folder with one subfolder per scene: --source FOLDER.",
             file=sys.stderr,
         )
@@ -241,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             frame = frame.assign(split=splits)
         print(frame.groupby(["scene", "split"]).size().unstack()[list(SPLITS)].to_string())
         for row in data.rejected.itertuples():
-            print(f"left out: {row.path}: {row.reason}", file=sys.stderr)
+            print(f"left out: {printable(row.path)}: {row.reason}", file=sys.stderr)
         archive = options.zip or options.out.with_name(options.out.name + ".zip")
         changed = prepare(
             [(Path(row.path), row.scene, row.split) for row in frame.itertuples()],

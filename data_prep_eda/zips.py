@@ -6,7 +6,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep_eda.files import replacing
+from data_prep_eda.dataset import printable
+from data_prep_eda.files import clear_leavings, replacing
 
 MARK = b"written by the scene classifier"  # comment of its archives, by which it knows them again
 
@@ -18,7 +19,9 @@ def zip_matches(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
             entries = [(info.filename, info.file_size, info.CRC) for info in found.infolist()]
     except (OSError, zipfile.BadZipFile):
         return False
-    wanted = ((name, path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content)
+    wanted = (
+        (printable(name), path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content
+    )
     return entries == list(wanted)
 
 
@@ -44,10 +47,11 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
             f"Expected {archive} to be free or written by this command, found another file there. It is left "
             f"alone; name another one with --zip."
         )
+    clear_leavings(archive.parent, archive.name)
     with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
         target.comment = MARK
         for name, path in content:
-            info = zipfile.ZipInfo(name, date_time=(2009, 1, 1, 0, 0, 0))
+            info = zipfile.ZipInfo(printable(name), date_time=(2009, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
             target.writestr(info, path.read_bytes())
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from scipy import ndimage
 from data_prep_eda.drawing.landforms import coast, mountain
 from data_prep_eda.drawing.scenery import SIZE, grid, levels
 from data_prep_eda.drawing.woodland import forest
+from data_prep_eda.files import replacing
 
 COUNT, SEED, QUALITY = 40, 20, 85  # those of the committed sample
 DRAWERS = {"coast": coast, "forest": forest, "mountain": mountain}
@@ -73,12 +73,8 @@ def write_sample(out: Path, count: int = COUNT, seed: int = SEED) -> list[Path]:
 
 def _write_one(out: Path, scene: str, number: int, seed: int) -> Path:
     path = out / scene / f"{scene}_{number:02d}.jpg"
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         draw(scene, number, seed).save(part, format="JPEG", quality=QUALITY)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

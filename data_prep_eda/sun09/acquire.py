@@ -16,14 +16,11 @@ import csv
 import errno
 import functools
 import hashlib
+import io
 import json
-import os
-import shutil
 import sys
 import tarfile
 import time
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -31,27 +28,24 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from data_prep_eda.dataset import MANIFEST, REPOSITORY
+from data_prep_eda.files import clear_leavings, replacing, write_json, write_text
 from data_prep_eda.preprocessing import SCENES, ImageError, load_image
 from data_prep_eda.sun09.sources import (
-    MAX_BYTES,
+    CHUNK,
     AcquisitionError,
     Member,
-    folder_members,
     is_tar_header,
+    members_on_disk,
+    read_image,
     tar_members,
-    zip_members,
 )
-from data_prep_eda.sun09.webfile import ForwardFile, WebFile
+from data_prep_eda.sun09.webfile import WebFile
 from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs at once then merely do the work twice
-    fcntl = None
 
 ARCHIVE_URL = "http://groups.csail.mit.edu/vision/Hcontext/data/sun09.tar"
 IMAGE_FOLDER = "static_sun09_database"  # the folder of the archive in which the images lie flat
 
+POSITION = ".position.json"  # in the folder of the images: how far a web archive was read
 SAVE_EVERY = 0.2  # seconds between two notes of the position; a killed run reads this much again
 
 
@@ -88,37 +82,22 @@ class Collection:
     """The folder in which the images are gathered, and what is known about those that aren't there.
 
     Args:
-        out: the folder; made if missing.
-
-    Raises:
-        AcquisitionError: another run is writing to the folder.
+        out: the folder; made if missing. What in it is no image, whoever put it there, is fetched again.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.part = out / ".part"
         self.rejected: dict[str, str] = {}  # name to reason
-        self.part.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(out, os.O_RDONLY) if fcntl else None
-        if fcntl:
-            try:
-                fcntl.flock(
-                    self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-                )  # ends with the process, however it ends
-            except BlockingIOError:
-                os.close(self._lock)
-                raise AcquisitionError(
-                    f"Expected to be the only run that writes to {out}, found another one at work. "
-                    f"Wait for it, or name another folder with --out."
-                ) from None
         for scene in SCENES:
-            (out / scene).mkdir(exist_ok=True)
-        for leaving in self.part.iterdir():
-            leaving.unlink()
+            (out / scene).mkdir(parents=True, exist_ok=True)
+            clear_leavings(out / scene)
+        clear_leavings(out)
         self.found = {name for name in wanted() if self.path(name).is_file()}
         for name in sorted(self.found):
-            if self._fault(self.path(name)):
-                self.path(name).unlink()  # not an image, whoever put it there: fetch it again
+            try:
+                load_image(self.path(name), 32)
+            except ImageError:
+                self.path(name).unlink()
                 self.found.remove(name)
 
     def path(self, name: str) -> Path:
@@ -131,82 +110,33 @@ class Collection:
 
     def offer(self, name: str, member: Member) -> bool:
         """Keeps a member as the image `name` if it is one; returns whether it was kept."""
-        if member.oddity:
-            self.rejected[name] = member.oddity
-            return False
-        if member.size > MAX_BYTES:
-            self.rejected[name] = f"claims {member.size} bytes, more than an image has"
+        content, fault = read_image(member)
+        if fault:
+            self.rejected[name] = fault
             return False
         try:
-            content = member.read()
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
-            self.rejected[name] = f"unreadable in its archive ({error})"
-            return False
-        part = self.part / name
-        part.write_bytes(content)
-        if fault := self._fault(part):
-            self.rejected[name] = fault
-            part.unlink()
-            return False
-        part.replace(self.path(name))
+            self._write(name, content)
+        except FileNotFoundError:  # another run that began just now cleared the unfinished file away
+            self._write(name, content)
         self.found.add(name)
         self.rejected.pop(name, None)
         return True
 
-    @staticmethod
-    def _fault(path: Path) -> str:
-        """Why a file is no usable image; empty if it is one. Decodes it as training will."""
-        try:
-            load_image(path, 32)
-        except ImageError as error:
-            return str(error)
-        return ""
-
-    def close(self) -> None:
-        """Removes what only a run at work needs."""
-        shutil.rmtree(self.part, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
+    def _write(self, name: str, content: bytes) -> None:
+        with replacing(self.path(name)) as part:
+            part.write_bytes(content)
 
 
-class Position:
-    """Remembers, beside the images, how far a web archive was read, to continue there.
-
-    The note holds only if the archive is still the same and the images found up to there still exist.
-
-    Args:
-        path: file of the note.
-        url: address of the archive.
-    """
-
-    def __init__(self, path: Path, url: str) -> None:
-        self.path, self.url = path, url
-        self._saved = 0.0
-
-    def load(self, collection: Collection) -> dict:
-        """The last note; an empty one if there is none that holds."""
-        try:
-            note = json.loads(self.path.read_text())
-            holds = note["url"] == self.url and collection.found.issuperset(note["found"])
-            if holds and isinstance(note["offset"], int) and isinstance(note["rejected"], dict):
-                return note
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return {}
-
-    def save(self, identity: dict | None, offset: int, collection: Collection, *, end: bool = False) -> None:
-        """Notes that everything before `offset` is dealt with, and whether that was the end."""
-        note = {"url": self.url, "identity": identity, "offset": offset, "end": end}
-        note |= {"found": sorted(collection.found), "rejected": collection.rejected}
-        part = collection.part / "position"
-        part.write_text(json.dumps(note))
-        part.replace(self.path)
-        self._saved = time.monotonic()
-
-    @property
-    def due(self) -> bool:
-        """Whether the last note is old enough for a new one."""
-        return time.monotonic() - self._saved > SAVE_EVERY
+def _read_position(url: str, collection: Collection) -> dict:
+    """How far a web archive was read; empty if that isn't known, or images from before were deleted."""
+    try:
+        note = json.loads((collection.out / POSITION).read_text())
+        holds = note["url"] == url and collection.found.issuperset(note["found"])
+        if holds and isinstance(note["offset"], int) and isinstance(note["rejected"], dict):
+            return note
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {}
 
 
 def acquire(
@@ -236,93 +166,67 @@ def acquire(
         OSError: the folder can't be written to.
     """
     collection = Collection(out)
-    try:
-        if not collection.complete:
-            if source.startswith(("http://", "https://")):
-                _from_web(source, collection, retries, timeout, pause)
-            elif "://" in source:
-                raise AcquisitionError(f"Expected an http or https address, or a path, found {source}.")
-            else:
-                _from_disk(Path(source).expanduser(), collection)
-        if not collection.found:
-            raise AcquisitionError(
-                f"Expected images of SUN 09 in {source}, found none of the {len(wanted())}. They lie in "
-                f"a folder {IMAGE_FOLDER}/ or in one folder a scene ({', '.join(SCENES)})."
-            )
-        _write_lists(collection)
-        if archive is not None:
-            names = [
-                path.relative_to(out).as_posix() for path in map(collection.path, sorted(collection.found))
-            ]
-            content = [(name, out / name) for name in sorted(names)]
-            content.append(("checksums.sha256", out / "checksums.sha256"))
-            # An archive that was read from is the user's, wherever it lies.
-            if archive != Path(source).expanduser().absolute() and not zip_matches(archive, content):
-                write_zip(archive, content)
-    finally:
-        collection.close()
+    if not collection.complete:
+        if source.startswith(("http://", "https://")):
+            _from_web(source, collection, retries, timeout, pause)
+        elif "://" in source:
+            raise AcquisitionError(f"Expected an http or https address, or a path, found {source}.")
+        else:
+            with members_on_disk(Path(source).expanduser(), out) as (members, total):
+                for _ in _gather(members, collection, total):
+                    pass
+    if not collection.found:
+        raise AcquisitionError(
+            f"Expected images of SUN 09 in {source}, found none of the {len(wanted())}. They lie in "
+            f"a folder {IMAGE_FOLDER}/ or in one folder per scene ({', '.join(SCENES)})."
+        )
+    if collection.complete:
+        (out / POSITION).unlink(missing_ok=True)
+    _write_lists(collection)
+    if archive is not None:
+        paths = sorted(map(collection.path, collection.found))
+        content = [(path.relative_to(out).as_posix(), path) for path in [*paths, out / "checksums.sha256"]]
+        # An archive that was read from is the user's, wherever it lies.
+        if archive.resolve() != Path(source).expanduser().resolve() and not zip_matches(archive, content):
+            write_zip(archive, content)
     return collection
 
 
 def _from_web(url: str, collection: Collection, retries: int, timeout: float, pause: float) -> None:
-    position = Position(collection.out / ".position.json", url)
-    file = WebFile(url, retries, timeout, pause, say=tqdm.write)
-    try:
-        with contextlib.closing(file):
-            note = position.load(collection)
-            file.identity = note.get("identity")
-            try:
-                file.open(0 if note.get("end") else note.get("offset", 0))
-            except AcquisitionError:
-                if not note:
-                    raise
-                note, file.identity = {}, None  # another archive than the one in the note
-                file.open(0)
-            if note.get("end"):
-                collection.rejected |= note["rejected"]
-                return
-            collection.rejected |= note.get("rejected", {})
-            start = note.get("offset", 0)
-            stream = ForwardFile(file)
-            plain = bool(start) or _is_plain_tar(stream, url)
-            end, finished = start, False
-            try:
-                with contextlib.closing(tar_members(stream, "r:" if plain else "r|*")) as members:
-                    for member in _gather(members, collection, file.length if plain else None, start):
-                        end = member.end
-                        if plain and position.due:
-                            position.save(file.identity, end, collection)
-                finished = True
-            finally:
-                if plain:  # positions in a compressed archive say nothing about bytes on the wire
-                    position.save(file.identity, end, collection, end=finished)
-    finally:
-        if collection.complete:
-            position.path.unlink(missing_ok=True)
+    note = _read_position(url, collection)
+    with contextlib.closing(WebFile(url, retries, timeout, pause, say=tqdm.write)) as file:
+        file.identity = note.get("identity")
+        try:
+            file.open(0 if note.get("end") else note.get("offset", 0))
+        except AcquisitionError:
+            if not note:
+                raise
+            note, file.identity = {}, None  # another archive than the one in the note
+            file.open(0)
+        collection.rejected |= note.get("rejected", {})
+        if note.get("end"):
+            return
+        start = end = note.get("offset", 0)
+        stream = io.BufferedReader(file, CHUNK)
+        plain = bool(start) or _is_plain_tar(stream, url)
 
+        def remember(finished: bool = False) -> None:
+            if plain:  # positions in a compressed archive say nothing about bytes on the wire
+                place = {"url": url, "identity": file.identity, "offset": end, "end": finished}
+                place |= {"found": sorted(collection.found), "rejected": collection.rejected}
+                write_json(collection.out / POSITION, place)
 
-def _from_disk(path: Path, collection: Collection) -> None:
-    try:
-        if path.is_dir():
-            _exhaust(_gather(folder_members(path, collection.out), collection, None))
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                _exhaust(_gather(zip_members(archive), collection, path.stat().st_size))
-        elif path.is_file():
-            with path.open("rb") as stream:
-                plain = is_tar_header(stream.read(tarfile.BLOCKSIZE))
-                stream.seek(0)
-                members = tar_members(stream, "r:" if plain else "r|*")  # a plain one can be skipped through
-                _exhaust(_gather(members, collection, path.stat().st_size if plain else None))
-        else:
-            raise AcquisitionError(
-                f"Expected a tar, a zip or a folder at {path}, found nothing. Check the path; without "
-                f"--source the archive is streamed from {ARCHIVE_URL}."
-            )
-    except zipfile.BadZipFile as error:
-        raise AcquisitionError(
-            f"Expected a whole zip file at {path}, found a damaged one ({error}). Name another copy."
-        ) from None
+        finished, due = False, time.monotonic() + SAVE_EVERY
+        try:
+            with contextlib.closing(tar_members(stream, "r:" if plain else "r|*")) as members:
+                for member in _gather(members, collection, file.length if plain else None, start):
+                    end = member.end
+                    if time.monotonic() > due:
+                        remember()
+                        due = time.monotonic() + SAVE_EVERY
+            finished = True
+        finally:
+            remember(finished)
 
 
 def _gather(
@@ -350,14 +254,10 @@ def _gather(
                 return
 
 
-def _exhaust(steps: Iterator) -> None:
-    for _ in steps:
-        pass
-
-
-def _is_plain_tar(stream: ForwardFile, url: str) -> bool:
+def _is_plain_tar(stream: io.BufferedReader, url: str) -> bool:
     """Whether an uncompressed tar begins here; raises for what is evidently no archive."""
-    head = stream.peek(tarfile.BLOCKSIZE)
+    head = stream.read(tarfile.BLOCKSIZE)
+    stream.seek(0)  # still in the buffer
     if head.lstrip()[:1] == b"<":
         raise AcquisitionError(
             f"Expected a tar archive at {url}, the server sent a web page. Open the address in a browser "
@@ -382,9 +282,7 @@ def _write_lists(collection: Collection) -> None:
         if not text:
             path.unlink(missing_ok=True)
         elif not path.is_file() or path.read_text() != text:
-            part = collection.part / name
-            part.write_text(text)
-            part.replace(path)
+            write_text(path, text)
 
 
 def table(collection: Collection) -> str:

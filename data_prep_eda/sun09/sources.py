@@ -1,7 +1,7 @@
 """What the images are taken from: tar archives, zip archives and folders, one member after the other.
 
 Archives come from strangers. Nothing here writes a file or trusts a path, and memory stays flat whatever an
-archive claims. `data_prep_eda.sun09` decides which members it keeps.
+archive claims. `data_prep_eda.sun09` and `data_prep_eda.arrange` decide which members they keep.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-MAX_BYTES = 32 * 2**20  # the images have 5 to 120 kB; no honest one comes near
+from data_prep_eda.preprocessing import MAX_BYTES, ImageError, load_image
+
 MAX_HEADER = 2**20  # long names and extended tar headers are read into memory
 CHUNK = 2**18  # bytes read at a time
 
@@ -44,6 +45,54 @@ class Member:
     oddity: str
     read: Callable[[], bytes]
     end: int
+
+
+def read_image(member: Member) -> tuple[bytes, str]:
+    """A member's bytes, or why it is no usable image. Decodes it as training will."""
+    if member.oddity:
+        return b"", member.oddity
+    if member.size > MAX_BYTES:
+        return b"", f"claims {member.size} bytes, more than an image has"
+    try:
+        content = member.read()
+        load_image(content, 32)
+    except ImageError as error:
+        return b"", str(error)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
+        return b"", f"unreadable in its archive ({error})"
+    return content, ""
+
+
+@contextlib.contextmanager
+def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
+    """The members of a tar, a zip or a folder, and the position behind the last one, where that is known.
+
+    Args:
+        path: the archive or folder.
+        out: folder that is being filled; left out where it lies in the source.
+
+    Raises:
+        AcquisitionError: there is nothing, or nothing that can be read to its end.
+    """
+    try:
+        if path.is_dir():
+            yield folder_members(path, out), None
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield zip_members(archive), path.stat().st_size
+        elif path.is_file():
+            with path.open("rb") as stream:
+                plain = is_tar_header(stream.read(tarfile.BLOCKSIZE))
+                stream.seek(0)  # a plain tar can be skipped through, a compressed one only read
+                yield tar_members(stream, "r:" if plain else "r|*"), path.stat().st_size if plain else None
+        else:
+            raise AcquisitionError(
+                f"Expected a tar, a zip or a folder at {path}, found nothing. Check the path."
+            )
+    except zipfile.BadZipFile as error:
+        raise AcquisitionError(
+            f"Expected a whole zip file at {path}, found a damaged one ({error}). Name another copy."
+        ) from None
 
 
 class _CheckedTarInfo(tarfile.TarInfo):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import time
 import urllib.error
 import urllib.request
@@ -11,11 +12,11 @@ from collections.abc import Callable
 from data_prep_eda.sun09.sources import CHUNK, AcquisitionError
 
 
-class WebFile:
-    """A reader that goes on where it was after a fault.
+class WebFile(io.RawIOBase):
+    """A reader that goes on where it was after a fault; wrap it in `io.BufferedReader`.
 
-    After a fault it asks for the rest with an HTTP range request. A server without ranges sends the whole
-    file again, and what was already read is passed over.
+    It seeks forward only, by reading on and forgetting. After a fault it asks for the rest with an HTTP range
+    request. A server without ranges sends the whole file again, and what was already read is passed over.
 
     Args:
         url: http or https address.
@@ -33,6 +34,7 @@ class WebFile:
     def __init__(
         self, url: str, retries: int = 6, timeout: float = 30.0, pause: float = 1.0, say: Callable = print
     ) -> None:
+        super().__init__()
         self.url = url
         self.position = 0
         self.length: int | None = None
@@ -43,7 +45,7 @@ class WebFile:
 
     def open(self, position: int = 0) -> None:
         """Connects, to read from a position on."""
-        self.close()
+        self._disconnect()
         self.position = position
         while self._response is None:
             try:
@@ -66,8 +68,35 @@ class WebFile:
             except (OSError, http.client.HTTPException) as error:
                 self._lost(error)
 
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Passes over everything up to a position, or up to the end of the file.
+
+        Raises:
+            ValueError: the position lies behind.
+        """
+        distance = offset if whence == io.SEEK_CUR else offset - self.position
+        if whence == io.SEEK_END or distance < 0:
+            raise ValueError("a web file can only be read forward")
+        waste = memoryview(bytearray(min(distance, CHUNK)))
+        while distance > 0 and (n := self.readinto(waste[:distance])):
+            distance -= n
+        return self.position
+
     def close(self) -> None:
         """Ends the connection."""
+        self._disconnect()
+        super().close()
+
+    def _disconnect(self) -> None:
         if self._response is not None:
             self._response.close()
             self._response = None
@@ -132,7 +161,7 @@ class WebFile:
 
     def _lost(self, error: Exception) -> None:
         """Waits before the next attempt, longer each time; raises when there were enough."""
-        self.close()
+        self._disconnect()
         self._failures += 1
         reason = getattr(error, "reason", None) or error
         if self._failures > self._retries:
@@ -144,60 +173,3 @@ class WebFile:
         wait = min(self._pause * 2 ** (self._failures - 1), 60)
         self._say(f"Connection lost at {self.position / 1e6:,.0f} MB ({reason}); again in {wait:.0f} s.")
         time.sleep(wait)
-
-
-class ForwardFile:
-    """A web file as `tarfile` takes it: buffered, and seekable forward, which reads on and forgets.
-
-    `tarfile` can read a stream that doesn't seek, but copies every byte several times on the way.
-
-    Args:
-        file: the open web file.
-    """
-
-    def __init__(self, file: WebFile) -> None:
-        self._file = file
-        self._buffer = memoryview(bytearray(CHUNK))
-        self._start = self._end = 0  # the part of the buffer that holds unread bytes
-
-    def tell(self) -> int:
-        return self._file.position - (self._end - self._start)
-
-    def peek(self, size: int) -> bytes:
-        """The next bytes, fewer only at the end of the file, without taking them; at most `CHUNK`."""
-        if self._end - self._start < size:
-            rest = bytes(self._buffer[self._start : self._end])
-            self._buffer[: len(rest)] = rest
-            self._start, self._end = 0, len(rest)
-            while self._end < size and (n := self._file.readinto(self._buffer[self._end :])):
-                self._end += n
-        return bytes(self._buffer[self._start : min(self._end, self._start + size)])
-
-    def read(self, size: int) -> bytes:
-        """Exactly `size` bytes; fewer only at the end of the file."""
-        parts = []
-        while size > 0 and (self._start < self._end or self._fill()):
-            taken = self._buffer[self._start : min(self._end, self._start + size)]
-            parts.append(bytes(taken))
-            self._start += len(taken)
-            size -= len(taken)
-        return b"".join(parts)
-
-    def seek(self, position: int) -> None:
-        """Passes over everything up to a position, or up to the end of the file.
-
-        Raises:
-            ValueError: the position lies behind.
-        """
-        distance = position - self.tell()
-        if distance < 0:
-            raise ValueError("a web file can only be read forward")
-        while distance > 0 and (self._start < self._end or self._fill()):
-            step = min(distance, self._end - self._start)
-            self._start += step
-            distance -= step
-
-    def _fill(self) -> bool:
-        """Refills the empty buffer; returns whether there was anything left."""
-        self._start, self._end = 0, self._file.readinto(self._buffer)
-        return self._end > 0

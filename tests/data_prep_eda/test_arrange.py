@@ -67,6 +67,9 @@ def test_a_published_archive_is_arranged(published, tmp_path, capsys):
     assert main(["--source", str(published), "--as", "corel1k", "--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "corel1k: 3 of 970 images" in said.out and "left out: corel1k_104.jpg" in said.err
+    missing = (out / "corel1k" / "missing.txt").read_text().splitlines()
+    assert len(missing) == 967 and "coast/corel1k_106.jpg: not in what was arranged" in missing
+    assert not (out / "miml").exists(), "a source that nobody has is no trouble"
     assert mine.read_bytes() == b"mine"
     assert (out / "corel1k" / "mountain" / "corel1k_801.jpg").is_file()
     assert not list(out.rglob(".*"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
 
 from data_prep_eda import dataset
 from data_prep_eda.dataset import DatasetError, load_dataset, resolve_data_dir
+from data_prep_eda.other_sources import load_sources
 from data_prep_eda.preprocessing import SCENES
 
 
@@ -80,7 +84,7 @@ def test_names_that_are_not_text(images):
     broken = bytes(images / "coast") + b"/k\xfcste.jpg"
     with open(broken, "wb") as stream:
         stream.write(b"no image")
-    assert "k\ufffdste.jpg" in str(load_dataset(str(images)))
+    assert r"k\udcfcste.jpg" in str(load_dataset(str(images)))
 
 
 def test_fingerprint_tells_other_images_and_not_other_junk(images):
@@ -139,6 +143,29 @@ def test_missing_folder(tmp_path):
         load_dataset(str(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nobody-of-that-name/images", "\ud800", " "])
+def test_names_that_no_folder_can_have(name):
+    with pytest.raises(DatasetError, match="found nothing"):
+        load_dataset(name)
+
+
+def test_two_folders_for_one_thing_are_named(images, tmp_path):
+    prepared = arrange(images, tmp_path / "prepared", ("train", "val", "test"))
+    shutil.copytree(prepared / "val", prepared / "validation")
+    with pytest.raises(DatasetError, match=r"one folder for validation .* found val and validation"):
+        load_dataset(str(prepared))
+    if (images / "COAST").exists():
+        return  # a disk on which both are one
+    (images / "Coast").mkdir()
+    with pytest.raises(DatasetError, match=r"one folder for coast .* found Coast and coast"):
+        load_dataset(str(images))
+
+
+def test_folders_within_a_scene_are_named(images):
+    (images / "coast" / "2024").mkdir()
+    assert "2024: a folder" in str(load_dataset(str(images)))
+
+
 def test_other_classes(images):
     (images / "desert").mkdir()
     with pytest.raises(
@@ -165,3 +192,22 @@ def test_one_split_alone(images, tmp_path):
     shutil.copytree(images, tmp_path / "half" / "train")
     with pytest.raises(DatasetError, match="found only train"):
         load_dataset(str(tmp_path / "half"))
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_are_not_text_are_split_listed_and_packed(images, tmp_path, encoding):
+    odd = os.fsdecode(b"k\xfcste.jpg")
+    (images / "coast" / "coast_00.jpg").rename(images / "coast" / odd)
+    (images / "coast" / f"broken_{odd}").write_bytes(b"")
+    shutil.copytree(images, tmp_path / "other_sources" / "second")
+    (tmp_path / "other_sources" / "second" / "coast" / odd).unlink()
+    assert r"broken_k\udcfcste.jpg" in str(load_sources("", load_dataset(str(images))))
+
+    command = [sys.executable, "-m", "data_prep_eda.split", "--source", images, "--out", tmp_path / "data"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    for _ in range(2):
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert r"broken_k\udcfcste.jpg: the file is empty" in said.stderr
+    assert "nothing to do" in said.stdout
+    assert any(path.name == odd for path in (tmp_path / "data").rglob("*.jpg"))
