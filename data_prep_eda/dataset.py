@@ -324,6 +324,8 @@ def image_files(folder: Path, rejected: list[dict[str, str]]) -> list[Path]:
         if path.is_dir():
             reason = "a folder; images are looked for in the folder of their scene itself"
             rejected.append({"path": str(path), "reason": reason})
+        elif not path.is_file():  # reading a pipe would wait for ever
+            rejected.append({"path": str(path), "reason": "a broken link or a device, not a file"})
         elif path.suffix.lower() in SUFFIXES:
             files.append(path)
         else:

@@ -28,17 +28,18 @@ from data_prep_eda.dataset import (
     check_images,
     fingerprint,
     image_files,
+    is_junk,
     named_folder,
     printable,
     scene_folders,
 )
 from data_prep_eda.duplicates import NEAR_HASH, copies, near_duplicates
 from data_prep_eda.files import write_json
-from data_prep_eda.preprocessing import SCENES, load_image
+from data_prep_eda.preprocessing import SCENES, SUFFIXES, load_image
 
 FOLDER = "other_sources"
 OTHER = "other"
-VERSION = 1  # raise it when other copies are found, so that what is cached is not used
+VERSION = 2  # raise it when other copies are found, so that what is cached is not used
 COLUMNS = ["path", "name", "source", "scene", "theme"]
 
 
@@ -153,15 +154,19 @@ def _source_folders(folder: Path) -> list[Path]:
     """The sources in a folder; a folder that is a source itself counts as the only one."""
     if scene_folders(folder, extra=(OTHER,)):
         return [folder]
-    inside = sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
-    )
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not is_junk(path))
     found = [path for path in inside if scene_folders(path, extra=(OTHER,))]
     if not found:
         raise DatasetError(
             f"Expected one subfolder per source in {printable(folder)}, each with some of the subfolders "
             f"{', '.join((*SCENES, OTHER))}; found {', '.join(printable(path.name) for path in inside) or 'no folders'}."
         )
+    for path in inside:
+        if path not in found and any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")):
+            raise DatasetError(
+                f"Expected some of the subfolders {', '.join((*SCENES, OTHER))} in {printable(path)}, found images "
+                f"without. Sort them into such folders, or move the source away."
+            )
     return found
 
 
@@ -187,21 +192,45 @@ def _reasons(
     except (OSError, ValueError):
         pass  # not there yet, or damaged
     paths = [row["path"] for row in rows]
-    reasons = {path: why for path, why in zip(paths, check_images(paths, progress)[0], strict=True) if why}
+    faults, digests = check_images(paths, progress)
+    reasons = {path: why for path, why in zip(paths, faults, strict=True) if why}
+    reasons |= _identical(
+        [row for row in rows if row["path"] not in reasons], dict(zip(paths, digests, strict=True))
+    )
     usable = [row for row in rows if row["path"] not in reasons]
     own = dataset.images["path"].tolist()
     scenes = [row["path"] for row in usable if row["scene"] != OTHER]
     for new, known in copies(own, scenes).items():
         reasons[scenes[new]] = f"shows the same as {printable(Path(own[known]).name)}"
-    reasons |= _repeated([row for row in usable if row["path"] not in reasons])
+    new = [row for row in usable if row["path"] not in reasons]
+    reasons |= _repeated([*dataset.images.assign(source=None).to_dict("records"), *new])
     with contextlib.suppress(OSError):  # without a cache it only takes longer the next time
         names = {os.path.relpath(path, folder): reason for path, reason in reasons.items()}
         write_json(kept, names)
     return reasons
 
 
+def _identical(rows: list[dict[str, str]], digests: dict[str, bytes]) -> dict[str, str]:
+    """Path to the reason of each file that is there twice; under two scenes, neither can be believed."""
+    same: dict[bytes, list[dict[str, str]]] = {}
+    for row in rows:
+        same.setdefault(digests[row["path"]], []).append(row)
+    reasons = {}
+    for first, *others in same.values():
+        scenes = sorted({row["scene"] for row in (first, *others)})
+        if len(scenes) > 1:
+            why = f"the same image lies under {' and '.join(scenes)}"
+            reasons |= {row["path"]: why for row in (first, *others)}
+        else:
+            reasons |= {row["path"]: f"shows the same as {first['name']}" for row in others}
+    return reasons
+
+
 def _repeated(rows: list[dict[str, str]]) -> dict[str, str]:
-    """Path to the reason of each image that an earlier source has too, by its perceptual hash and then in detail."""
+    """Path to the reason of each image that the data set (source None) or an earlier source has too.
+
+    By its perceptual hash, and then in detail.
+    """
     small = [Image.fromarray(load_image(row["path"], 32)).convert("L") for row in rows]
     bits = np.array([imagehash.phash(image).hash.ravel() for image in small], np.float32).reshape(-1, 64)
     distance = bits.shape[1] - bits @ bits.T - (1 - bits) @ (1 - bits).T

@@ -243,10 +243,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(frame.groupby(["scene", "split"]).size().unstack()[list(SPLITS)].to_string())
         for row in data.rejected.itertuples():
             print(f"left out: {printable(row.path)}: {row.reason}", file=sys.stderr)
-        archive = options.zip or options.out.with_name(options.out.name + ".zip")
+        out = options.out.expanduser().absolute()
+        archive = options.zip or out.with_name(out.name + ".zip")
         changed = prepare(
             [(Path(row.path), row.scene, row.split) for row in frame.itertuples()],
-            options.out.expanduser().absolute(),
+            out,
             None if options.no_zip else archive.expanduser().absolute(),
             report=print,
         )

@@ -82,7 +82,7 @@ class Collection:
     """The folder in which the images are gathered, and what is known about those that aren't there.
 
     Args:
-        out: the folder; made if missing. What in it is no image, whoever put it there, is fetched again.
+        out: the folder; made if missing. What in it is no image is fetched again, and stays until then.
     """
 
     def __init__(self, out: Path) -> None:
@@ -97,7 +97,6 @@ class Collection:
             try:
                 load_image(self.path(name), 32)
             except ImageError:
-                self.path(name).unlink()
                 self.found.remove(name)
 
     def path(self, name: str) -> Path:

@@ -211,3 +211,9 @@ def test_names_that_are_not_text_are_split_listed_and_packed(images, tmp_path, e
         assert r"broken_k\udcfcste.jpg: the file is empty" in said.stderr
     assert "nothing to do" in said.stdout
     assert any(path.name == odd for path in (tmp_path / "data").rglob("*.jpg"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes in folders")
+def test_a_pipe_is_listed_and_not_waited_for(images):
+    os.mkfifo(images / "coast" / "pipe.jpg")
+    assert load_dataset(str(images)).rejected["reason"].tolist() == ["a broken link or a device, not a file"]

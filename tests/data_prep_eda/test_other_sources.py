@@ -102,3 +102,21 @@ def test_the_copies_of_sun_09_among_the_real_sources_are_left_out(real_images):
     left_out = " ".join(sources.rejected["path"])
     assert "miml_546.jpg" in left_out, "the middle of it is an image of SUN 09's test set"
     assert len(sources.rejected) < 60, "no more than the copies"
+
+
+def test_one_image_under_two_scenes_of_a_source_is_neither(dataset, folder):
+    shutil.copy(folder / "first/coast/desert_first_0.jpg", folder / "first/mountain/again.jpg")
+    rejected = load_sources("", dataset).rejected
+    assert set(rejected["reason"]) == {"the same image lies under coast and mountain"} and len(rejected) == 2
+
+
+def test_an_image_of_the_data_set_is_left_out_of_other_too(dataset, folder):
+    with Image.open(dataset.folder / "coast/coast_99.jpg") as image:
+        image.resize((150, 150)).save(folder / "first/other/sea_1.jpg", quality=70)
+    assert load_sources("", dataset).rejected["reason"].tolist() == ["shows the same as coast_99.jpg"]
+
+
+def test_a_source_without_scene_folders_beside_one_that_has_them_is_named(dataset, folder):
+    textured(folder / "third" / "one.jpg", 30)
+    with pytest.raises(DatasetError, match="third, found images without"):
+        load_sources("", dataset)

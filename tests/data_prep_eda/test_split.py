@@ -233,3 +233,9 @@ def test_killed_command_leaves_whole_folders(tmp_path):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert len(tree(tmp_path / "data")) == 121
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "in"]
+
+
+def test_the_current_folder_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["--source", str(SAMPLE), "--out", "."]) == 0 and (tmp_path / "here.zip").is_file()

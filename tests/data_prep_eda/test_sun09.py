@@ -560,3 +560,13 @@ def test_kill_9_at_any_moment(server, few, tmp_path, moment):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.zip"]
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.testzip() is None and len(archive.namelist()) == len(few) + 1
+
+
+def test_a_damaged_image_that_the_source_cannot_replace_stays(tmp_path):
+    """The folder may be the user's, and the file the only copy."""
+    whole, damaged = (tmp_path / "coast" / f"b_beach_coast_bea{number}.jpg" for number in (1, 10))
+    whole.parent.mkdir()
+    Image.new("RGB", (256, 256)).save(whole)
+    damaged.write_bytes(whole.read_bytes()[:300])
+    assert main(["--source", str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert damaged.is_file() and damaged.name in (tmp_path / "missing.txt").read_text()
