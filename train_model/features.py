@@ -34,7 +34,7 @@ from data_prep_eda.dataset import CACHE
 from data_prep_eda.files import replacing, write_text
 from data_prep_eda.preprocessing import VERSION, load_image
 from train_model import tflite
-from train_model.backbones import BACKBONES, Backbone, feature_extractor, weights_digest
+from train_model.backbones import BACKBONES, Backbone, WeightsNotFound, feature_extractor, weights_digest
 
 SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
 
@@ -56,7 +56,7 @@ def _usable(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, CacheError):
+        if isinstance(error, CacheError | WeightsNotFound):  # the latter says itself what is missing
             raise
         why = error.strerror or str(error)
         raise CacheError(

@@ -78,7 +78,12 @@ parser.add_argument(
     default="auto",
     help="the backbone's weights: a path, imagenet to download, or auto",
 )
-parser.add_argument("--augmentation", type=str, default="none", help="")
+parser.add_argument(
+    "--augmentation",
+    type=str,
+    default="none",
+    help="none, as_implemented or as_intended; trained on beside the clean images",
+)
 parser.add_argument(
     "--learning-rate", type=float, default=0.01, help="of Adam, at the start; it falls to 0 along a cosine"
 )

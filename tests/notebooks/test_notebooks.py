@@ -105,12 +105,18 @@ def test_rules_are_noticed_when_broken(tmp_path):
     code[7].source = "x = 1\n" * 31
     unread = nbformat.v4.new_code_cell("plot()", execution_count=99)
     unread.outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})]
-    notebook.cells += [unread, nbformat.v4.new_code_cell("print(1)", execution_count=100)]
+    twice = [nbformat.v4.new_code_cell("print(data)", execution_count=number) for number in (100, 101)]
+    for cell in twice:
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="819 images of three scenes\n")]
+    notebook.cells += [unread, *twice]
+    next(cell for cell in code if "parameters" in cell.metadata.get("tags", [])).source += "\nfolder = 'a#b'"
     nbformat.write(notebook, tmp_path / "broken.ipynb")
     found = "\n".join(problems(tmp_path / "broken.ipynb"))
     for words in ("warnings or logs", "imports outside Setup", "path of the machine", "draws images"):
         assert words in found
     assert "31 at most" in found and "cell [99] shows something that no text reads" in found
+    assert "cell [101] prints what the one before printed" in found
+    assert "the parameter of this line: folder = 'a#b'" in found
 
 
 def test_training_script_is_in_step_with_its_notebook():

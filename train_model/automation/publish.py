@@ -51,6 +51,8 @@ MODELS = {
 
 MEDIAN_LINES, MOST_LINES = 8, 30  # of a notebook's code cells
 _SHOWN = {"image/png", "text/html"}  # figures and tables
+# Papermill silently skips a parameter that it cannot read: a name, a type, a literal, and a comment for people.
+_PARAMETER = re.compile(r"\w+: (str|int|float|bool|list) = [^=#]+  # [^=#]+")
 
 
 class NotFit(ValueError):
@@ -170,6 +172,17 @@ def problems(path: Path) -> list[str]:
         )
         if figure and not more and not read:
             found.append(f"cell [{cell.execution_count}] shows something that no text reads")
+    for cell in code:
+        if "parameters" in tags(cell):
+            wrong = [line for line in cell.source.splitlines() if not _PARAMETER.fullmatch(line)]
+            found += [f"cannot be given the parameter of this line: {line}" for line in wrong]
+    printed = [
+        {line for output in cell.outputs for line in output.get("text", "").splitlines() if len(line) > 20}
+        for cell in code
+    ]
+    for cell, before, lines_now in zip(code[1:], printed, printed[1:], strict=False):
+        if before & lines_now and all(output.output_type == "stream" for output in cell.outputs):
+            found.append(f"cell [{cell.execution_count}] prints what the one before printed")
     setup = next((cell for cell in code), None)
     for cell in code:
         where = f"cell [{cell.execution_count}]"
