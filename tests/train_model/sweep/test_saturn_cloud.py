@@ -16,7 +16,7 @@ import yaml
 from tests.train_model.sweep.test_sweep import SCHEDULER, WORKER, bucket, study  # noqa: F401
 
 REPOSITORY = Path(__file__).parents[3]
-GUIDE = (REPOSITORY / "train_model" / "saturn_cloud.md").read_text()
+GUIDE = (REPOSITORY / "train_model" / "sweep" / "saturn_cloud.md").read_text()
 RECIPES = {name: REPOSITORY / ".saturn" / f"{name}.yaml" for name in ("jupyter", "job")}
 
 # Top-level keys and those of `spec` in the recipes of Saturn Cloud's documentation and examples.
