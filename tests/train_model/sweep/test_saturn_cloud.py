@@ -123,7 +123,7 @@ def test_the_code_that_travels_can_be_installed(tmp_path, shell):
     shell(*many.splitlines()[1:])
     code = tmp_path / "saturn" / "code"
     assert (code / "pyproject.toml").is_file()
-    assert (code / "train_model" / "sweep.py").is_file()
+    assert (code / "train_model" / "sweep" / "command.py").is_file()
     assert not (code / ".venv").exists()
 
 
