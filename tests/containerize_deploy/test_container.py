@@ -205,7 +205,7 @@ def dockerfile_with(folder: Path, run: str) -> Path:
     """A build context whose Dockerfile runs one command."""
     (folder / "recipes").mkdir()
     (folder / ".dockerignore").write_text("")
-    (folder / "recipes" / "Dockerfile").write_text(f"FROM base AS build\nWORKDIR /work\nRUN {run}\n")
+    (folder / "recipes" / "Dockerfile").write_text(f"FROM base AS build\nWORKDIR /build\nRUN {run}\n")
     return folder / "recipes" / "Dockerfile"
 
 
