@@ -55,11 +55,11 @@ run: $(STAMP)  ## execute notebooks 01 to 08 in order; ARGS='--from 05', ARGS='-
 REAL := ../shared
 test test-unit test-slow: export SCENES_REAL_DATA ?= $(if $(wildcard $(REAL)/data_sun09),$(CURDIR)/$(REAL)/data_sun09)
 test test-unit test-slow: export SCENES_WEIGHTS_DIR ?= $(if $(wildcard $(REAL)/weights),$(CURDIR)/$(REAL)/weights)
-# A file of tests stays on one worker: the notebooks build on one another.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+# A file of tests stays on one worker, in the order of tests/conftest.py: the notebooks build on one another.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What starts kernels, servers, browsers or other Pythons.
 OTHERS := tests/notebooks tests/train_model/automation tests/train_model/sweep tests/train_model/test_backends.py \
-	tests/containerize_deploy
+	tests/train_model/test_saved_model.py tests/containerize_deploy
 
 test: $(TESTS)  ## run every test but the slow ones; ARGS='-k sweep', ARGS='tests/train_model/test_heads.py'
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .

@@ -23,6 +23,15 @@ os.environ["PATH"] = (
     f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # ruff, jupyter, papermill
 )
 
+# Files that take longest: they start first, so that no worker is left with one at the end.
+LONGEST = ("test_notebooks_real.py", "test_notebooks.py", "test_page.py", "test_deploy_guides.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest in front; within a file the order stays."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def real_images() -> Path:

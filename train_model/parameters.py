@@ -91,6 +91,7 @@ RULES = {
     "n_folds": _whole(2, 100),
     "repeats": _whole(1, 1000),
     "corrupted_images": _whole(1),
+    "compared_images": _whole(1),
     "latency_rounds": _whole(1, 100_000),
 }
 
