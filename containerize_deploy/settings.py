@@ -31,7 +31,7 @@ class Policy:
 
     enabled: bool = True
     hosts: tuple[str, ...] = ()
-    user_agent: str = "scene-classifier/1.0"
+    user_agent: str = "scene-classifier"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Policy:

@@ -289,6 +289,7 @@ results = {
     "trained_on": len(train),
     "others": len(others),
     "sources": int(scenes["source"].nunique()),
+    "left_out": len(sources.rejected),
 }
 results |= {"val_accuracy": val_accuracy, "val_loss": val_loss, "difference_from_exact": float(difference)}
 record_metrics(folder, "final", settings | results)

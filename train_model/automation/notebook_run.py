@@ -262,11 +262,13 @@ class _ThisInterpreter(AsyncKernelManager):
 
 
 _PRELOAD = """
-import contextlib, importlib, os, runpy
+import contextlib, importlib, os, runpy, sys
 os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as the kernel will
 for name in {modules!r}:
     with contextlib.suppress(Exception):  # the cell that imports it says what is wrong
         importlib.import_module(name)
+if pandas := sys.modules.get("pandas"):
+    pandas.set_option("display.max_columns", 20)  # its default in a kernel, which is not there yet at its import
 runpy.run_module("ipykernel_launcher", run_name="__main__")
 """
 
