@@ -197,7 +197,7 @@ class Run:
             *summary(read_metrics(self.folder)),
             ("read on", shown(self.folder / "index.html")),
         ]:
-            print(f"{name:<34}{value}")
+            print(f"{name:<41}{value}")
         print(f"\n{classify_one(self.folder, self.dataset)}")
         return 0
 
