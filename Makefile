@@ -56,7 +56,8 @@ REAL := ../shared
 test test-unit test-slow: export SCENES_REAL_DATA ?= $(if $(wildcard $(REAL)/data_sun09),$(CURDIR)/$(REAL)/data_sun09)
 test test-unit test-slow: export SCENES_WEIGHTS_DIR ?= $(if $(wildcard $(REAL)/weights),$(CURDIR)/$(REAL)/weights)
 # A file of tests stays on one worker, in the order of tests/conftest.py: the notebooks build on one another.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# A core per worker: two that compute on two threads each wait for one another most of the time.
+PYTEST = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What starts kernels, servers, browsers or other Pythons.
 OTHERS := tests/notebooks tests/train_model/automation tests/train_model/sweep tests/train_model/test_backends.py \
 	tests/train_model/test_saved_model.py tests/containerize_deploy
