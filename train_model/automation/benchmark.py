@@ -1,9 +1,9 @@
 """Measures what this project's way costs, beside its bounds: `make benchmark`.
 
-Each measurement has its own function: the original project's recipe beside this project's, cost against the number of
-images, cost against the number of heads, what papermill adds to a run, what a newcomer waits for, and, where Keras sees
-one, a GPU. Prints tables and writes JSON; `--publish` also replaces the copy in the repository and `benchmark.md`, which
-shows it.
+Each measurement has its own function: the original project's recipe beside this project's, the drawing of views, cost
+against the number of images, cost against the number of heads, what papermill adds to a run, what a newcomer waits for,
+and, where Keras sees one, a GPU. Prints tables and writes JSON; `--publish` also replaces the copy in the repository and
+`benchmark.md`, which shows it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ import keras
 import nbformat
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from data_prep_eda.dataset import REPOSITORY, Dataset, load_dataset
 from data_prep_eda.files import write_json, write_text
-from data_prep_eda.preprocessing import SCENES
-from train_model.augmentation import AUGMENTATIONS
+from data_prep_eda.preprocessing import SCENES, load_image
+from train_model.augmentation import AUGMENTATIONS, warp
 from train_model.automation.documents import table
 from train_model.automation.notebook_run import run_notebook
 from train_model.backbones import BACKBONES, load_backbone
@@ -279,7 +280,50 @@ def measure_recipe(
     }
 
 
-# --- 2. Cost against the number of images --------------------------------------------------------------
+# --- 2. Drawing an augmented view ------------------------------------------------------------------------
+
+
+def measure_views(images: pd.DataFrame, repeats: int, say: Progress) -> dict:
+    """Milliseconds per affine change of an image by OpenCV, as this project draws it, and by Pillow, turn by turn.
+
+    Pillow leaves what comes from outside the image black; the pixels inside are compared, level by level.
+    """
+    pixels = [load_image(path, MOBILENET.input_size) for path in images["path"]]
+    angle, shift = np.deg2rad(20), (4, -7)
+    linear = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ np.diag([0.9, 1.1])
+    middle = np.full(2, MOBILENET.input_size / 2)
+    coefficients = tuple(np.column_stack([linear, shift + middle - linear @ middle]).ravel())
+    how = (Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    seconds: dict[str, list[float]] = {"opencv": [], "pillow": []}
+    ways = {
+        "opencv": lambda image: warp(image, np.column_stack([linear, shift])),
+        "pillow": lambda image: image.transform(image.size, *how),
+    }
+    drawn: dict[str, np.ndarray] = {}
+    for repeat in range(repeats):
+        for name, way in ways.items():
+            say(f"views drawn by {name}, repeat {repeat + 1}")
+            began = time.perf_counter()
+            found = [np.asarray(way(Image.fromarray(image))) for image in pixels]
+            seconds[name].append(time.perf_counter() - began)
+            drawn[name] = np.stack(found).astype(np.int16)
+    inside = np.asarray(
+        Image.new("L", (MOBILENET.input_size,) * 2, 255).transform((MOBILENET.input_size,) * 2, *how)
+    )
+    difference = np.abs(drawn["opencv"] - drawn["pillow"])[:, inside == 255]
+    return {
+        "images": len(pixels),
+        **{
+            f"{name}_milliseconds": round(1000 * statistics.median(s) / len(pixels), 3)
+            for name, s in seconds.items()
+        },
+        "same": round(float((difference == 0).mean()), 4),
+        "more_than_one_level": round(float((difference > 1).mean()), 5),
+        "largest_difference": int(difference.max()),
+    }
+
+
+# --- 3. Cost against the number of images --------------------------------------------------------------
 
 
 def _extract_alone(paths: list[str], cache: str, answer: Any) -> None:
@@ -332,7 +376,7 @@ def measure_size(images: pd.DataFrame, repeats: int, say: Progress, most: int = 
     return rows
 
 
-# --- 3. Cost against the number of heads --------------------------------------------------------------------
+# --- 4. Cost against the number of heads --------------------------------------------------------------------
 
 
 def measure_heads(images: int, epochs: int, repeats: int, say: Progress) -> list[dict]:
@@ -362,7 +406,7 @@ def measure_heads(images: int, epochs: int, repeats: int, say: Progress) -> list
     ]
 
 
-# --- 4. What papermill adds ---------------------------------------------------------------------------------
+# --- 5. What papermill adds ---------------------------------------------------------------------------------
 
 
 def measure_papermill(repeats: int, say: Progress, points: int = 8) -> dict:
@@ -412,7 +456,7 @@ def measure_papermill(repeats: int, say: Progress, points: int = 8) -> dict:
     }
 
 
-# --- 5. What a newcomer waits for ---------------------------------------------------------------------------
+# --- 6. What a newcomer waits for ---------------------------------------------------------------------------
 
 
 def measure_newcomer(repeats: int, say: Progress) -> dict:
@@ -446,7 +490,7 @@ def measure_newcomer(repeats: int, say: Progress) -> dict:
     }
 
 
-# --- 6. A GPU, where there is one ---------------------------------------------------------------------------
+# --- 7. A GPU, where there is one ---------------------------------------------------------------------------
 
 
 def measure_gpu(images: pd.DataFrame, repeats: int, say: Progress) -> dict | None:
@@ -531,6 +575,15 @@ def markdown(results: dict[str, Any]) -> str:
                 f"Each of the original project's trainings ran for {trained} of its epochs, and the others count as long as "
                 f"their median; both accuracies are within these epochs."
             )
+    if views := results.get("views"):
+        ratio = views["pillow_milliseconds"] / views["opencv_milliseconds"]
+        sections += [
+            "## Views",
+            f"OpenCV draws an augmented view in {views['opencv_milliseconds']:.2f} ms, Pillow in "
+            f"{views['pillow_milliseconds']:.2f} ms: {times(ratio)} times faster. On {views['images']:,} images "
+            f"{views['same']:.0%} of the levels are the same, {views['more_than_one_level']:.2%} differ by more than one, "
+            f"and none by more than {views['largest_difference']}.",
+        ]
     if sizes := results.get("size"):
         rows = [
             [
@@ -576,7 +629,7 @@ def times(ratio: float) -> str:
     return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
 
 
-MEASUREMENTS = ("recipe", "size", "heads", "papermill", "newcomer", "gpu")
+MEASUREMENTS = ("recipe", "views", "size", "heads", "papermill", "newcomer", "gpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -630,6 +683,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 )
                 for augmentation in RATES
             },
+            "views": lambda: measure_views(dataset.images, options.repeats, say),
             "size": lambda: measure_size(dataset.images, options.repeats, say),
             "heads": lambda: measure_heads(len(dataset.split("train")), options.epochs, options.repeats, say),
             "papermill": lambda: measure_papermill(options.repeats, say),
