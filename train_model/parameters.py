@@ -92,6 +92,7 @@ RULES = {
     "repeats": _whole(1, 1000),
     "corrupted_images": _whole(1),
     "compared_images": _whole(1),
+    "xception_images": _whole(1),
     "latency_rounds": _whole(1, 100_000),
 }
 
