@@ -21,7 +21,7 @@ def test_copies_show_the_same_image_and_are_files_of_their_own(images, tmp_path)
 
 def test_the_published_figures_are_whole_and_make_a_table():
     results = json.loads(benchmark.PUBLISHED.read_text())
-    assert {"recipe", "size", "heads", "papermill"} <= set(results)
+    assert {"recipe", "views", "size", "heads", "papermill"} <= set(results)
     table = benchmark.markdown(results)
     assert benchmark.PAGE.read_text() == table + "\n", "run `make benchmark ARGS=--publish`"
     assert "SUN 09" in table
