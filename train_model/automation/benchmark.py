@@ -580,7 +580,7 @@ def markdown(results: dict[str, Any]) -> str:
         ratio = views["pillow_milliseconds"] / views["opencv_milliseconds"]
         sections += [
             "## Views",
-            f"OpenCV draws an augmented view in {views['opencv_milliseconds']:.2f} ms, Pillow in "
+            f"OpenCV makes the affine change of a view in {views['opencv_milliseconds']:.2f} ms, Pillow in "
             f"{views['pillow_milliseconds']:.2f} ms: {times(ratio)} times faster. On {views['images']:,} images "
             f"{views['same']:.0%} of the levels are the same, {views['more_than_one_level']:.2%} differ by more than one, "
             f"and none by more than {views['largest_difference']}.",

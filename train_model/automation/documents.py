@@ -100,8 +100,8 @@ def left_out() -> str:
     rows.append(["**mean**", "", f"**{m['mean']:.3f}**", "", "", ""])
     return (
         table(["source left out", "images", "accuracy (95 % interval)", *SCENES], rows)
-        + f"\n\nNot among them are {metrics['final']['left_out']} images of the other sources that show the same as one of "
-        "SUN 09: most are the wider slide that SUN 09 has a square of, and some are of its validation and test sets."
+        + f"\n\nNot among them are {metrics['final']['left_out']} images of the other sources because another image shows the "
+        "same: most are the wider slide that SUN 09 has a square of, and some are of its validation and test sets."
     )
 
 

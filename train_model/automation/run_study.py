@@ -193,11 +193,10 @@ class Run:
             self.save()
         seconds = sum(self.state["notebooks"][path.stem]["seconds"] for path in self.chosen)
         print(f"\nAll {len(self.chosen)} notebooks in {seconds:.0f} s.\n")
-        for name, value in [
-            *summary(read_metrics(self.folder)),
-            ("read on", shown(self.folder / "index.html")),
-        ]:
-            print(f"{name:<41}{value}")
+        lines = [*summary(read_metrics(self.folder)), ("read on", shown(self.folder / "index.html"))]
+        width = max(len(name) for name, _ in lines) + 2
+        for name, value in lines:
+            print(f"{name:<{width}}{value}")
         print(f"\n{classify_one(self.folder, self.dataset)}")
         return 0
 

@@ -135,3 +135,12 @@ def test_a_status_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "point" / "status.json", {"status": object()})
     assert json.loads((tmp_path / "point" / "status.json").read_text()) == {"status": "complete"}
+
+
+def test_tables_are_as_wide_as_in_a_kernel_that_jupyter_starts(notebook, tmp_path):
+    """Pandas asks for the kernel when it is imported, and ours imports it before there is one."""
+    result = run_notebook(
+        notebook("import pandas\nassert pandas.get_option('display.max_columns') == 20"),
+        tmp_path / "executed.ipynb",
+    )
+    assert result.ok, result
