@@ -1,22 +1,20 @@
 """Augmentations: the original project's as implemented and as it was intended.
 
-Everything works on uint8 pixels with NumPy, Pillow and OpenCV, so it is the same under every Keras backend.
+Everything works on uint8 pixels with NumPy and OpenCV, so it is the same under every Keras backend.
 `train_model.features.View` draws an image's views reproducibly and caches their frozen features.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image
 
 cv2.setNumThreads(1)  # views are drawn on one thread per core already
 
-Transform = Callable[[Image.Image, np.random.Generator], Image.Image]
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,7 @@ class Augmentation:
     Attributes:
         name: as it appears in parameters, caches and tables.
         description: what it does, in words.
-        transform: one square RGB image and a random generator to an image of the same size; None for no
-            change.
+        transform: one image `uint8 [size, size, 3]` and a random generator to another one; None for no change.
         version: raised when the pixels change, so that cached views of the old version are not used.
     """
 
@@ -48,32 +45,28 @@ class Augmentation:
         """
         if self.transform is None:
             return images.copy()
-        return _stack([self.transform(Image.fromarray(image), rng) for image in images])
+        return np.stack([self.transform(image, rng) for image in images])
 
 
-def _stack(images: list[Image.Image]) -> np.ndarray:
-    return np.stack([np.asarray(image, dtype=np.uint8) for image in images])
-
-
-def warp(image: Image.Image, matrix: np.ndarray) -> Image.Image:
+def warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Resamples an image through an affine map about its centre; the outside repeats the nearest edge pixel.
 
     OpenCV takes half of Pillow's time for it (`make benchmark`). Half of the levels are the same, one in two hundred
     differs by more than one, and none by more than five.
 
     Args:
-        image: square RGB image.
+        image: `uint8 [size, size, 3]`.
         matrix: `float [2, 3]`, from output to input coordinates, both in pixels from the centre.
     """
-    centre = (image.width - 1) / 2  # OpenCV counts from the middle of the first pixel
+    size = len(image)
+    centre = (size - 1) / 2  # OpenCV counts from the middle of the first pixel
     inner = matrix.copy()
     inner[:, 2] += centre - matrix[:, :2] @ np.array([centre, centre])
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(np.asarray(image), inner, image.size, flags=how, borderMode=cv2.BORDER_REPLICATE)
-    return Image.fromarray(warped)
+    return cv2.warpAffine(image, inner, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _as_implemented(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _as_implemented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     # ImageDataGenerator(vertical_flip=True, width_shift_range=10, height_shift_range=10, zoom_range=0.1,
     # rotation_range=30, fill_mode="nearest"): an integer range shifts by whole pixels, and the zoom of
     # either axis is drawn by itself.
@@ -83,23 +76,16 @@ def _as_implemented(image: Image.Image, rng: np.random.Generator) -> Image.Image
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     linear = rotation @ np.diag([zoom_x, zoom_y])
     if rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        image = cv2.flip(image, 0)
     return warp(image, np.column_stack([linear, [shift_x, shift_y]]))
 
 
-def _as_intended(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    shift = rng.uniform(-0.1, 0.1, 2) * image.width
+def _as_intended(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    shift = rng.uniform(-0.1, 0.1, 2) * len(image)
     zoom = rng.uniform(0.9, 1.1)
     if rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = cv2.flip(image, 1)
     return warp(image, np.column_stack([zoom * np.eye(2), shift]))
-
-
-def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """The image after one round through JPEG at a quality of 1 to 95."""
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return Image.open(stream).convert("RGB")
 
 
 AUGMENTATIONS = {

@@ -279,7 +279,7 @@ def litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
     return _kept(
         cache,
         f"{_configuration(backbone, weights)}.tflite",
-        lambda: tflite.convert(feature_extractor(backbone, weights), "float32", signature=False),
+        lambda: tflite.convert(feature_extractor(backbone, weights), "float32"),
     )
 
 
@@ -320,7 +320,7 @@ def quantised_extractor(
 
     def convert() -> bytes:
         images = np.stack([load_image(one, backbone.input_size) for one in paths])
-        return tflite.convert(feature_extractor(backbone, weights), "int8", images, signature=False)
+        return tflite.convert(feature_extractor(backbone, weights), "int8", images)
 
     return _kept(cache, f"{_configuration(backbone, weights)}-int8-{digest}-v{VERSION}.tflite", convert)
 

@@ -154,9 +154,16 @@ def _with_buffer(content: bytes, data: bytes) -> bytes:
         entries[NAME] = schema.MetadataT(NAME, len(model.buffers) - 1)
     model.metadata = list(entries.values())
     model.buffers[entries[NAME].buffer].data = np.frombuffer(data, np.uint8)
+    return write_model(model)
+
+
+def write_model(model: schema.ModelT) -> bytes:
+    """A TFLite file of a model that was read by `ModelT.InitFromPackedBuf`."""
     for buffer in model.buffers:
         buffer.Pack = lambda builder, data=buffer.data: _pack_aligned(builder, data)
-    builder = flatbuffers.Builder(len(content) + 4096)
+    builder = flatbuffers.Builder(
+        sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    )
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 

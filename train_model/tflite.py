@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import multiprocessing
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,11 +26,7 @@ class Runtime(Protocol):
     """What LiteRT's and tflite-runtime's interpreters have in common, as far as it is used here."""
 
     def allocate_tensors(self) -> None: ...
-    def invoke(self) -> None: ...
     def get_input_details(self) -> list[dict]: ...
-    def get_output_details(self) -> list[dict]: ...
-    def set_tensor(self, index: int, value: np.ndarray) -> None: ...
-    def get_tensor(self, index: int) -> np.ndarray: ...
     def get_signature_list(self) -> dict[str, dict[str, list[str]]]: ...
     def get_signature_runner(self, name: str | None = None) -> Callable[..., dict[str, np.ndarray]]: ...
 
@@ -76,7 +71,7 @@ def run(interpreter: Runtime, image: np.ndarray) -> dict[str, np.ndarray]:
     """One inference.
 
     Args:
-        interpreter: from `load_interpreter`.
+        interpreter: from `load_interpreter`, of a model with one signature.
         image: `[h, w, 3]`, levels 0 to 255.
 
     Returns:
@@ -84,15 +79,7 @@ def run(interpreter: Runtime, image: np.ndarray) -> dict[str, np.ndarray]:
     """
     (entry,) = interpreter.get_input_details()
     image = image[None].astype(entry["dtype"], copy=False)
-    signatures = interpreter.get_signature_list()
-    if not signatures:
-        interpreter.set_tensor(entry["index"], image)
-        interpreter.invoke()
-        return {
-            details["name"]: interpreter.get_tensor(details["index"])[0]
-            for details in interpreter.get_output_details()
-        }
-    ((name, signature),) = signatures.items()
+    ((name, signature),) = interpreter.get_signature_list().items()
     (argument,) = signature["inputs"]
     outputs = interpreter.get_signature_runner(name)(**{argument: image})
     return {output: value[0] for output, value in outputs.items()}
@@ -183,7 +170,6 @@ def convert(
     representative: np.ndarray | None = None,
     *,
     corrected: bool = True,
-    signature: bool = True,
 ) -> bytes:
     """Converts a Keras model to a TFLite file.
 
@@ -195,12 +181,9 @@ def convert(
         representative: `uint8 [n, h, w, 3]` images that fix the ranges of the activations, and the correction;
             for `int8`.
         corrected: whether `train_model.quantization` takes back what 8 bits are known to do to `int8`.
-        signature: whether the file names its input `image` and its outputs as the model does, which are then in
-            alphabetical order. It must where others read it; a file for `run` alone does without, is converted
-            in a quarter of the time, and computes the same.
-
     Returns:
-        The file's bytes.
+        The file's bytes. Its signature names its input `image` and its outputs as the model does, in alphabetical
+        order.
 
     Raises:
         ValueError: unknown kind, or `int8` without representative images.
@@ -209,7 +192,6 @@ def convert(
         raise ValueError(f"Expected one of {', '.join(FORMATS)}, found {kind!r}.")
     if kind == "int8" and (representative is None or not len(representative)):
         raise ValueError("Expected representative images for int8, found none: pass training images.")
-    import keras
     import tensorflow as tf  # only the conversion needs TensorFlow itself
 
     from train_model.quantization import corrected as corrected_model
@@ -219,20 +201,12 @@ def convert(
     with contextlib.ExitStack() as stack:
         if kind == "int8" and corrected:
             stack.enter_context(corrected_model(model, representative))
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(quiet_stderr())
-        if signature:
-            image = keras.InputSpec(shape=shape, dtype="float32", name="image")
-            model.export(folder, format="tf_saved_model", verbose=False, input_signature=[image])
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        else:
-            image = tf.TensorSpec(shape, tf.float32, name="image")
-            graph = tf.function(lambda image: model(image, training=False))
-            converter = tf.lite.TFLiteConverter.from_concrete_functions(
-                [graph.get_concrete_function(image)], model
-            )
-            # Else it writes and reads a SavedModel after all.
-            converter.experimental_lower_to_saved_model = False
+        image = tf.TensorSpec(shape, tf.float32, name="image")
+        graph = tf.function(lambda image: model(image, training=False)).get_concrete_function(image)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], model)
+        # By way of a SavedModel, which would bring the signature, it takes four times as long.
+        converter.experimental_lower_to_saved_model = False
         if kind != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if kind == "float16":
@@ -246,7 +220,8 @@ def convert(
         content = converter.convert()
         if kind == "int8":
             content = _quantize(content)
-    return _sort_outputs(content) if signature else content
+    outputs = sorted(model.output) if isinstance(model.output, dict) else model.output_names
+    return _with_signature(content, outputs)
 
 
 def _quantize(calibrated: bytes) -> bytes:
@@ -273,16 +248,24 @@ def _quantize(calibrated: bytes) -> bytes:
     )
 
 
-def _sort_outputs(content: bytes) -> bytes:
-    """Puts a file's outputs in the order of its signature, as clients that know no signature take the first."""
+def _with_signature(content: bytes, outputs: list[str]) -> bytes:
+    """Names a file's input `image`, and its outputs in their order."""
     from ai_edge_litert import schema_py_generated as schema
 
-    content = bytearray(content)
-    model = schema.Model.GetRootAs(content)
-    signature = model.SignatureDefs(0)
-    outputs = [signature.Outputs(number).TensorIndex() for number in range(signature.OutputsLength())]
-    model.Subgraphs(0).OutputsAsNumpy()[:] = outputs  # a view of the file's bytes
-    return bytes(content)
+    from train_model.metadata import write_model
+
+    model = schema.ModelT.InitFromPackedBuf(content)
+    (graph,) = model.subgraphs
+    names = {
+        "inputs": zip(["image"], graph.inputs, strict=True),
+        "outputs": zip(outputs, graph.outputs, strict=True),
+    }
+    tensors = {
+        side: [schema.TensorMapT(name.encode(), tensor) for name, tensor in pairs]
+        for side, pairs in names.items()
+    }
+    model.signatureDefs = [schema.SignatureDefT(**tensors, signatureKey=b"serving_default", subgraphIndex=0)]
+    return write_model(model)
 
 
 # Standard error belongs to the whole process: a second thread that hid it meanwhile would save the hidden one and

@@ -77,7 +77,7 @@ def test_the_warp_is_pillows_to_three_levels(landscapes):
         1.1,
         1,
     ]
-    found = np.asarray(warp(image, matrix)).astype(int)
+    found = warp(np.asarray(image), matrix).astype(int)
     inner = matrix.copy()
     inner[:, 2] += 112 - matrix[:, :2] @ [112, 112]
     how = (Image.Transform.AFFINE, tuple(inner.ravel()), Image.Resampling.BILINEAR)

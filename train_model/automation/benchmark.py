@@ -297,14 +297,14 @@ def measure_views(images: pd.DataFrame, repeats: int, say: Progress) -> dict:
     seconds: dict[str, list[float]] = {"opencv": [], "pillow": []}
     ways = {
         "opencv": lambda image: warp(image, np.column_stack([linear, shift])),
-        "pillow": lambda image: image.transform(image.size, *how),
+        "pillow": lambda image: np.asarray(Image.fromarray(image).transform(image.shape[:2], *how)),
     }
     drawn: dict[str, np.ndarray] = {}
     for repeat in range(repeats):
         for name, way in ways.items():
             say(f"views drawn by {name}, repeat {repeat + 1}")
             began = time.perf_counter()
-            found = [np.asarray(way(Image.fromarray(image))) for image in pixels]
+            found = [way(image) for image in pixels]
             seconds[name].append(time.perf_counter() - began)
             drawn[name] = np.stack(found).astype(np.int16)
     inside = np.asarray(

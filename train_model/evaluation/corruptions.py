@@ -7,6 +7,7 @@ their way to a web service: small images, JPEG, other cameras, other framing.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter
 
-from train_model.augmentation import Augmentation, jpeg
+from train_model.augmentation import Augmentation
 
 Change = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
@@ -58,7 +59,9 @@ def _blur(image, strength, rng):
 
 
 def _jpeg(image, strength, rng):
-    return jpeg(image, int(strength))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=int(strength))
+    return Image.open(stream).convert("RGB")
 
 
 def _resolution(image, strength, rng):
@@ -146,13 +149,14 @@ CORRUPTIONS = {
 }
 
 
-def _random_corruptions(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _random_corruptions(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    image = Image.fromarray(pixels)
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for number in rng.choice(len(CORRUPTIONS), 2, replace=False):
         corruption = list(CORRUPTIONS.values())[number]
         image = corruption.change(image, corruption.strengths[rng.integers(4)], rng)
-    return image
+    return np.asarray(image)
 
 
 # Augmentation that simulates a domain shift: what other cameras, resolutions and framings do to an image.
