@@ -70,7 +70,7 @@ test: $(TESTS)  ## run every test but the slow ones; ARGS='-k sweep', ARGS='test
 test-unit: $(TESTS)  ## run the quick tests, in about a minute
 	@$(PYTEST) -m "not slow and not real_data" $(OTHERS:%=--ignore=%) $(ARGS)
 
-test-slow: $(TESTS)  ## run what takes minutes by itself, such as other processors under emulation
+test-slow: $(TESTS)  ## run the slow tests: the page in a browser, the cloud guides, other processors
 	@$(PYTEST) -m slow $(ARGS)
 
 data: $(STAMP)  ## get the photographs out of the SUN 09 archive and split them; ARGS='--source FILE'

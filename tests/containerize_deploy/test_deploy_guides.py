@@ -341,6 +341,7 @@ def expand_template(workspace: Path, function_url: str) -> None:
 TOKENS = {"section 3": "a/session+token==", "section 4": ""}  # with temporary keys, and with a user's own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["section 3", "section 4"])
 def test_deploy_aws_lambda(workspace, docker, aws, function_url, way):
     shell = "zsh" if way == "section 4" and runs("zsh") else "bash"

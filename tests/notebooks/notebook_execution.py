@@ -31,28 +31,15 @@ def execute(notebook: Path, build: Path, data_dir: Path | str) -> subprocess.Com
         prepare_only=True,
         progress_bar=False,
     )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval-lax",
-        "--nbval-current-env",
-        "--nbval-cell-timeout",
-        "600",
-    ]
+    return check(build / notebook.name)
+
+
+def check(notebook: Path) -> subprocess.CompletedProcess:
+    """Runs a notebook under nbval: no cell may fail, and those tagged `nbval-check-output` give their outputs again."""
+    flags = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "600", "-p", "no:cacheprovider"]
     return subprocess.run(
-        [
-            *command,
-            "-p",
-            "no:cacheprovider",
-            "--rootdir",
-            str(build),
-            "-c",
-            os.devnull,
-            "-q",
-            str(build / notebook.name),
-        ],
+        [sys.executable, "-m", "pytest", *flags, "--rootdir", ".", "-c", os.devnull, "-q", notebook.name],
         capture_output=True,
         text=True,
-        cwd=build,
+        cwd=notebook.parent,
     )

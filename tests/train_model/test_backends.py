@@ -33,6 +33,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_a_small_sweep_is_the_same_on_jax_and_on_tensorflow():
     pytest.importorskip("jax")
     processes = {

@@ -178,6 +178,7 @@ def in_browser(site, packages, tmp_path_factory) -> tuple[dict[str, str], Path]:
     return outcomes, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROWSER_TESTS)
 def test_in_the_browser(in_browser, name):
     outcomes, _ = in_browser
@@ -185,6 +186,7 @@ def test_in_the_browser(in_browser, name):
         pytest.fail(details, pytrace=False)
 
 
+@pytest.mark.slow
 def test_the_page_answers_as_the_service_does(in_browser, model):
     _, images = in_browser
     page = json.loads((images / "answers.json").read_text())

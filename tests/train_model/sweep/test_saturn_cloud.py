@@ -74,6 +74,7 @@ def shell(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_through_sc_batch_and_into_a_bucket(study, tmp_path, bucket, shell):  # noqa: F811
     study("grid: {learning_rate: [0.1, 0.5]}")
     out = tmp_path / "saturn" / "study"

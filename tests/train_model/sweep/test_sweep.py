@@ -390,6 +390,7 @@ def cluster(tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_dask_worker_that_dies_has_its_point_rerun_elsewhere(study, tmp_path, cluster, run_sweep):
     address, start_worker = cluster
     grid, out = study("grid: {learning_rate: [0.1, 0.2, 0.3, 0.5]}"), tmp_path / "runs"
