@@ -155,7 +155,14 @@ def test_training_script_leaves_the_files_out(images, tmp_path):
     assert "val_accuracy" in json.loads((tmp_path / "out" / "metrics.json").read_text())["final"]
 
 
-def run_of(folder: Path, data: str = "SUN 09 images", resumed: bool = False, **parameters) -> Path:
+def run_of(
+    folder: Path,
+    data: str = "SUN 09 images",
+    resumed: bool = False,
+    sources: int = 4,
+    xception_runs: int = 5,
+    **parameters,
+) -> Path:
     """The folder of a run with complete notebooks, as `make run` leaves it."""
     (folder / "notebooks").mkdir(parents=True)
     state = {
@@ -164,7 +171,10 @@ def run_of(folder: Path, data: str = "SUN 09 images", resumed: bool = False, **p
         "notebooks": {path.stem: {"status": "complete", "seconds": 1, "error": ""} for path in ALL},
     }
     write_json(folder / "run.json", state)
-    write_json(folder / "metrics.json", {"final": {"data": data}})
+    write_json(
+        folder / "metrics.json",
+        {"xception": {"runs": xception_runs}, "final": {"data": data, "sources": sources}},
+    )
     return folder
 
 
@@ -174,6 +184,8 @@ def run_of(folder: Path, data: str = "SUN 09 images", resumed: bool = False, **p
         ({"data": "the embedded sample (drawn, not photographed)"}, "Expected a run on the SUN 09 images"),
         ({"data_dir": "/x", "epochs": 3}, "others for epochs"),
         ({"resumed": True}, "in one piece"),
+        ({"sources": 1}, "the other sources too"),
+        ({"xception_runs": 0}, "SCENES_WEIGHTS_DIR"),
     ],
 )
 def test_only_the_study_itself_is_published(tmp_path, changes, words):

@@ -77,7 +77,7 @@ def publish(run: Path) -> list[Path]:
         The files written.
 
     Raises:
-        NotFit: the run is incomplete or resumed, used other images, or changed parameters.
+        NotFit: the run is incomplete or resumed, used other images or left some out, or changed parameters.
     """
     if not (run / STATE).is_file():
         raise NotFit(f"Expected the folder of a run, with {STATE} in it; found none in {run.name}.")
@@ -99,6 +99,14 @@ def publish(run: Path) -> list[Path]:
     kinds = {section["data"] for section in metrics.values() if "data" in section}
     if kinds != {"SUN 09 images"}:
         raise NotFit(f"Expected a run on the SUN 09 images, found one on {', '.join(sorted(kinds))}.")
+    if metrics["final"]["sources"] < 2:
+        raise NotFit(
+            "Expected a run with the other sources too, found one on SUN 09 alone. Name their folder."
+        )
+    if not metrics["xception"]["runs"]:
+        raise NotFit(
+            "Expected a run with Xception, found one without. Name the folder of its weights in SCENES_WEIGHTS_DIR."
+        )
 
     written = []
     for name in names:
