@@ -181,6 +181,7 @@ def convert(
         representative: `uint8 [n, h, w, 3]` images that fix the ranges of the activations, and the correction;
             for `int8`.
         corrected: whether `train_model.quantization` takes back what 8 bits are known to do to `int8`.
+
     Returns:
         The file's bytes. Its signature names its input `image` and its outputs as the model does, in alphabetical
         order.
@@ -254,17 +255,13 @@ def _with_signature(content: bytes, outputs: list[str]) -> bytes:
 
     from train_model.metadata import write_model
 
+    def named(names: list[str], tensors: list[int]) -> list[schema.TensorMapT]:
+        return [schema.TensorMapT(name.encode(), tensor) for name, tensor in zip(names, tensors, strict=True)]
+
     model = schema.ModelT.InitFromPackedBuf(content)
     (graph,) = model.subgraphs
-    names = {
-        "inputs": zip(["image"], graph.inputs, strict=True),
-        "outputs": zip(outputs, graph.outputs, strict=True),
-    }
-    tensors = {
-        side: [schema.TensorMapT(name.encode(), tensor) for name, tensor in pairs]
-        for side, pairs in names.items()
-    }
-    model.signatureDefs = [schema.SignatureDefT(**tensors, signatureKey=b"serving_default", subgraphIndex=0)]
+    inputs, outputs = named(["image"], graph.inputs), named(outputs, graph.outputs)
+    model.signatureDefs = [schema.SignatureDefT(inputs, outputs, b"serving_default")]
     return write_model(model)
 
 
