@@ -29,7 +29,8 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
 # The environment is made anew only when the pins or the packages changed. uv is several times faster than pip, and
-# either installs the same pins, which are complete. Neither compiles what may never be imported.
+# either installs the same pins, which are complete. Neither compiles what may never be imported. This project itself is
+# built with the pinned setuptools, which is there already, and not with one that is fetched for it.
 install = { uv --version && uv pip install --quiet --no-deps --python $(BIN)/python -r $(1); } >/dev/null 2>&1 \
 	|| $(BIN)/python -m pip install --quiet --no-compile --no-deps --disable-pip-version-check -r $(1)
 
@@ -38,7 +39,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the pinned packages into $(VENV) (a minute or two, once)"
 	@$(call install,requirements.txt)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(TESTS): $(STAMP) requirements-test.txt
