@@ -51,7 +51,7 @@ class Augmentation:
 def warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Resamples an image through an affine map about its centre; the outside repeats the nearest edge pixel.
 
-    OpenCV takes half of Pillow's time for it (`make benchmark`). Half of the levels are the same, one in two hundred
+    OpenCV takes less than half of Pillow's time for it (`make benchmark`). Half of the levels are the same, one in two hundred
     differs by more than one, and none by more than five.
 
     Args:

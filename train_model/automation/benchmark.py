@@ -471,7 +471,9 @@ def measure_newcomer(repeats: int, say: Progress) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), f"{folder}/clone"], check=True)
             environment = {
-                name: value for name, value in os.environ.items() if not name.startswith(("ARGS", "MAKE", "SCENES_"))
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("ARGS", "MAKE", "SCENES_"))
             }
             for command in commands if repeat == 0 else commands[:2]:  # the tests once: they take longest
                 say(f"{command} in a fresh clone, repeat {repeat + 1}")
