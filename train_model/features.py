@@ -285,7 +285,7 @@ def litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
 
 def _kept(cache: Path, name: str, make: Callable[[], bytes]) -> Path:
     """A TFLite file of the cache, made if it isn't there or its bytes are not those that were written."""
-    path = cache / "litert" / name
+    path = cache / "litert" / f"v{tflite.VERSION}" / name
     check = path.with_name(f"{name}.sha256")
     with _usable(cache):
         if not (path.is_file() and check.is_file() and check.read_text() == _digest(path).hex()):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # running a model needs neither Keras nor TensorFlow
     import keras
 
 FORMATS = ("float32", "float16", "dynamic_range", "int8")
+VERSION = 2  # of `convert`; raised when its files change, so that kept files of an older version are not used
 
 
 class Runtime(Protocol):

@@ -155,6 +155,16 @@ def test_a_damaged_entry_is_a_miss_and_made_anew(paths, cache, tmp_path, compute
     assert computed == []
 
 
+def test_a_file_that_an_older_version_converted_is_made_anew(tmp_path, monkeypatch):
+    """The cache outlives an update; a file of version 1 has no signature, and no answer could be read from it."""
+    made = {}
+    for version in (1, 2):
+        monkeypatch.setattr(features.tflite, "VERSION", version)
+        path = features._kept(tmp_path, "network.tflite", lambda version=version: f"of {version}".encode())
+        made[version] = path.read_bytes()
+    assert made == {1: b"of 1", 2: b"of 2"}
+
+
 def test_a_cache_that_is_a_file_is_one_sentence(paths, tmp_path):
     (tmp_path / "occupied").write_text("mine")
     with pytest.raises(features.CacheError, match=r"the cache in .*occupied: .* SCENES_CACHE_DIR"):
