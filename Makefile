@@ -10,6 +10,10 @@ STAMP  := $(VENV)/.installed
 TESTS  := $(VENV)/.installed-test
 ARGS   ?=
 
+# A run starts eight kernels and the tests some dozens of Pythons. Where the environment forbids bytecode, as that of many
+# containers does, each would compile TensorFlow anew, which takes longer than to import it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 TARGETS := help setup run test test-unit test-slow data other-sources sweep benchmark benchmark-serving benchmark-page page export \
 	publish clean-notebooks lint lock clean
