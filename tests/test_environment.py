@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -98,3 +99,17 @@ def test_pins_serve_every_supported_python(python, has_tflite_runtime):
     assert len(names) == len(set(names)), "two versions of one package for the same Python"
     assert "tensorflow" in names and "numpy" in names
     assert ("tflite-runtime" in names) == has_tflite_runtime
+
+
+def test_make_has_python_keep_its_bytecode_where_the_environment_forbids_it(tmp_path):
+    # A virtual environment whose Python shows what it was given.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text("#!/bin/sh\nenv\n")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    (tmp_path / ".installed").touch()
+    given = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        ["make", "run", f"VENV={tmp_path}"], cwd=REPOSITORY, env=given, capture_output=True, text=True
+    )
+    assert "PATH=" in done.stdout, done.stderr
+    assert "PYTHONDONTWRITEBYTECODE=" not in done.stdout
