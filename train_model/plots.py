@@ -109,7 +109,7 @@ def plot_curves(
             axis.plot(theirs["epoch"], theirs["val_accuracy"], label="original project", **style)
         axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel="validation accuracy")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].legend(loc="lower right")
+    axes[-1].legend(loc="lower right")  # the lowest rates climb through that corner
 
 
 def plot_protocols(protocols: pd.DataFrame, truth: str) -> plt.Figure:
@@ -129,6 +129,7 @@ def plot_protocols(protocols: pd.DataFrame, truth: str) -> plt.Figure:
         for colour, (_, row) in zip(colours, protocols.iterrows(), strict=True):
             axis.scatter(row[column], row[truth], s=60, color=colour, label=row["recipe"], zorder=2)
         axis.set(xlabel=f"accuracy: {column}")
+        axis.locator_params(axis="x", nbins=5)  # accuracies that differ little have long numbers
     axes[0].set_ylabel(f"accuracy: {truth}")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8, title="recipe")
