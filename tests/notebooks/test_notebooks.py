@@ -156,7 +156,7 @@ def run_of(
     data: str = "SUN 09 images",
     resumed: bool = False,
     sources: int = 4,
-    xception_runs: int = 5,
+    networks: tuple[str, ...] = ("MobileNet", "Xception"),
     **parameters,
 ) -> Path:
     """The folder of a run with complete notebooks, as `make run` leaves it."""
@@ -169,7 +169,10 @@ def run_of(
     write_json(folder / "run.json", state)
     write_json(
         folder / "metrics.json",
-        {"xception": {"runs": xception_runs}, "final": {"data": data, "sources": sources}},
+        {
+            "final": {"data": data, "sources": sources},
+            "tflite": {"tradeoff": [{"network": network} for network in networks]},
+        },
     )
     return folder
 
@@ -181,7 +184,7 @@ def run_of(
         ({"data_dir": "/x", "epochs": 3}, "others for epochs"),
         ({"resumed": True}, "in one piece"),
         ({"sources": 1}, "the other sources too"),
-        ({"xception_runs": 0}, "SCENES_WEIGHTS_DIR"),
+        ({"networks": ("MobileNet",)}, "SCENES_WEIGHTS_DIR"),
     ],
 )
 def test_only_the_study_itself_is_published(tmp_path, changes, words):
