@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from containerize_deploy.scene_model import MODEL_FILE, ModelError, SceneModel, cpus, read_facts
+from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.preprocessing import SCENES
 from train_model.evaluation.out_of_scope_inputs import synthetic_images
 from train_model.metadata import add_metadata
@@ -48,6 +50,12 @@ def test_facts_come_from_the_file_itself():
     assert facts["score_threshold"] == MODEL.score_threshold
     assert facts["version"] == MODEL.identity["version"]
     assert facts["licence"] == "Apache-2.0"
+
+
+def test_the_file_names_the_images_that_the_committed_training_counted():
+    sources = read_facts(MODEL_FILE.read_bytes())["trained_on"]
+    trained = json.loads((REPOSITORY / "notebooks" / "metrics.json").read_text())["final"]
+    assert (sum(sources.values()), len(sources)) == (trained["trained_on"], trained["sources"])
 
 
 def test_the_file_is_small():
