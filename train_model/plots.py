@@ -109,7 +109,9 @@ def plot_curves(
             axis.plot(theirs["epoch"], theirs["val_accuracy"], label="original project", **style)
         axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel="validation accuracy")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[-1].legend(loc="lower right")  # the lowest rates climb through that corner
+    # The lowest rates climb through the corner of the first panel; the original has no curve at some rates.
+    most = max(axes, key=lambda axis: len(axis.lines))
+    axes[-1].legend(*most.get_legend_handles_labels(), loc="lower right")
 
 
 def plot_protocols(protocols: pd.DataFrame, truth: str) -> plt.Figure:
