@@ -52,6 +52,7 @@ from train_model.study import METRICS, MODEL_FILE, read_metrics
 NOTEBOOKS = REPOSITORY / "notebooks"
 RUNS = REPOSITORY / "runs"
 STATE = "run.json"  # what has been run in a run's folder, on which images, with which parameters
+FOLDERS, FILES = ("notebooks", "models"), (METRICS, "index.html")  # what a new run clears away in its folder
 RUNNING, WAITING, INTERRUPTED = "running", "waiting", "interrupted"
 OUTPUT, DATA, SOURCES = "output_dir", "data_dir", "other_sources"  # parameters that the runner has a part in
 PATHS = (DATA, SOURCES, "weights")  # they count from the shell's folder; the kernels stand elsewhere
@@ -128,6 +129,8 @@ class Run:
             raise ParameterError(f"{OUTPUT!r} is the run's folder: name it by --out.")
         given = _merged(assign(chosen, given))
         folder, earlier = _run_folder(options, study)
+        if chosen[0] == study[0]:
+            _check_owned(folder)
         overrides = earlier.get("parameters", {}) | given
         assign(study, overrides)
         places = (
@@ -170,12 +173,12 @@ class Run:
         """Runs the chosen notebooks; returns the exit code."""
         executed = self.folder / "notebooks"
         if not self.state["resumed"]:  # what an earlier start left could pass for this one's
-            for name in ("notebooks", "models"):
+            for name in FOLDERS:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-            for name in (METRICS, "index.html"):
+            for name in FILES:
                 (self.folder / name).unlink(missing_ok=True)
-        executed.mkdir(parents=True, exist_ok=True)
-        self.save()
+        self.save()  # first, so that whatever stops the run, the folder is known as a run's
+        executed.mkdir(exist_ok=True)
         self._announce()
         kernel, following = None, start_kernel(self.chosen[0], REPOSITORY)
         try:
@@ -379,6 +382,20 @@ def _run_folder(options: argparse.Namespace, study: list[Path]) -> tuple[Path, d
             f"without --from."
         )
     return folder, earlier
+
+
+def _check_owned(folder: Path) -> None:
+    """Keeps a new run from clearing away what no run made.
+
+    Raises:
+        ParameterError: the folder has such things.
+    """
+    found = [name for name in (*FOLDERS, *FILES) if (folder / name).exists()]
+    if found and not (folder / STATE).exists():
+        raise ParameterError(
+            f"Expected a new folder or an earlier run's for --out, found {', '.join(found)} without {STATE} in "
+            f"{shown(folder)}; a run would replace them. Name another folder."
+        )
 
 
 def _new_folder() -> Path:

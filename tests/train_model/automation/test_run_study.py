@@ -227,6 +227,21 @@ def test_a_place_that_cannot_be_written_to_is_a_sentence(study, calls, capsys):
     assert said.count("\n") == 1 and "occupied" in said and (study / "occupied").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["notebooks/mine.ipynb", "models/mine.keras", "metrics.json", "index.html"])
+def test_only_folders_that_a_run_made_are_emptied(tmp_path, study, calls, capsys, name):
+    file = tmp_path / "mine" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    assert run_study.main(["--out", str(tmp_path / "mine")]) == 2
+    said = capsys.readouterr().err
+    assert f"found {name.split('/')[0]} without run.json" in said and said.count("\n") == 1
+    assert file.read_text() == "mine" and not calls
+
+    (tmp_path / "mine" / "run.json").write_text("{}")
+    assert run_study.main(["--out", str(tmp_path / "mine")]) == 0
+    assert not file.is_file() or file.read_text() != "mine"
+
+
 def test_ctrl_c_is_one_line_and_130_also_during_the_imports():
     command = [sys.executable, "-X", "importtime", "-m", "train_model.automation.run_study"]
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
