@@ -267,21 +267,22 @@ def run_one(grid: Grid, name: str, out: str | None, console: Console) -> bool:
     Args:
         grid: the sweep.
         name: of the point.
-        out: folder for its results; by default the one that Saturn Cloud's `sc batch` names.
+        out: address of the sweep's results, where the point has its folder; by default its results go straight into
+            the folder that Saturn Cloud's `sc batch` names.
         console: takes the outcome.
 
     Returns:
         Whether it completed.
     """
-    out = out or os.environ.get("SATURN_RUN_LOCAL_RESULTS_DIR")
-    if not out:
+    results = os.environ.get("SATURN_RUN_LOCAL_RESULTS_DIR")
+    if not out and not results:
         raise GridError(
-            "--point runs under `sc batch`, which names the folder for results; else name it by --out."
+            "--point runs under `sc batch`, which names the folder for results; else name the sweep's by --out."
         )
     rank = os.environ.get("SATURN_RUN_LOCAL_RANK")
     if rank is not None and (names := gpus()):
         os.environ["CUDA_VISIBLE_DEVICES"] = names[int(rank) % len(names)]
-    status = run_point(make_task(grid, grid[name], out, folder=""))
+    status = run_point(make_task(grid, grid[name], out or results, folder=None if out else ""))
     console.print(describe(status), **_PLAIN)
     return status["status"] == COMPLETE
 

@@ -134,8 +134,10 @@ class S3Store:
     def workspace(self, point: str) -> Iterator[Path]:
         prefix = self._key(point) + "/"
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        for old in [one["Key"] for page in pages for one in page.get("Contents", ())]:
-            self.client.delete_object(Bucket=self.bucket, Key=old)
+        found = [one["Key"] for page in pages for one in page.get("Contents", ())]
+        if point and prefix + STATUS in found:  # as in a folder: what no sweep made stays
+            for key in found:
+                self.client.delete_object(Bucket=self.bucket, Key=key)
         with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
             try:
                 yield Path(folder)

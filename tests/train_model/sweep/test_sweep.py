@@ -315,6 +315,15 @@ def test_other_images_make_a_point_run_again(study, tmp_path, run_sweep, images)
     assert code == 2 and "Expected" in printed and printed.count("\n") == 1
 
 
+def test_one_point_by_itself_goes_beside_the_others(study, tmp_path, run_sweep):
+    grid, out = study("grid: {seed: [0, 1]}"), tmp_path / "runs"
+    (out / "seed=0").mkdir(parents=True)
+    (out / "seed=0" / "status.json").write_text('{"status": "complete"}')
+    (out / "status.json").touch()  # as if a point lay here
+    assert run_sweep("--grid", grid, "--point", "seed=1", "--out", out)[0] == 0
+    assert statuses(out) == {"seed=0": "complete", "seed=1": "complete"}
+
+
 # --- In a bucket ------------------------------------------------------------------------------------------
 
 
@@ -358,6 +367,16 @@ def test_results_go_to_a_bucket_and_are_found_there_again(study, tmp_path, bucke
     table = bucket.Object("studies/rates/points.csv").get()["Body"].read().decode()
     assert [row["status"] for row in csv.DictReader(table.splitlines())] == ["complete", "complete"]
     assert bucket.Object("studies/rates/points.png").content_length > 0
+
+
+def test_in_a_bucket_only_what_a_sweep_made_is_deleted(bucket):
+    store = open_store("s3://sweeps/studies")
+    for key in ("mine/notes.txt", "seed=1/status.json", "seed=1/metrics.json", "status.json"):
+        bucket.put_object(Key=f"studies/{key}")
+    for point in ("", "mine", "seed=1"):
+        with store.workspace(point):
+            pass
+    assert {entry.key for entry in bucket.objects.all()} == {"studies/mine/notes.txt", "studies/status.json"}
 
 
 # --- On a Dask cluster ------------------------------------------------------------------------------------
