@@ -242,7 +242,8 @@ def saturn_batch(grid: Grid, out: str, workers: int | None) -> dict[str, Any]:
         workers: runs at a time on one machine; `sc split` takes one per GPU where this is `None`.
     """
     data = fingerprints(grid, needed=False)
-    address = out.rstrip("/") if "://" in out else Path(out).resolve().as_uri()
+    # As fsspec and `open_store` take it: with %20 in place of a space, `sc batch` would write into another folder.
+    address = out.rstrip("/") if "://" in out else f"file://{Path(out).resolve()}"
     statuses: dict[str, Status | None] = {}
     with suppress(StoreError):  # sfs:// can be read on Saturn Cloud only: list all points
         store = open_store(address)

@@ -324,6 +324,15 @@ def test_one_point_by_itself_goes_beside_the_others(study, tmp_path, run_sweep):
     assert statuses(out) == {"seed=0": "complete", "seed=1": "complete"}
 
 
+def test_the_work_list_leaves_out_what_is_done_whatever_the_folder_is_called(study, tmp_path, run_sweep):
+    grid, out, file = study("grid: {seed: [0, 1]}"), tmp_path / "my süd%20 runs", tmp_path / "batch.json"
+    assert run_sweep("--grid", grid, "--out", out, "--point", "seed=0")[0] == 0
+    code, printed = run_sweep("--grid", grid, "--out", out, "--saturn-batch", file)
+    assert (code, printed[:12]) == (0, "Wrote 1 runs")
+    (run,) = json.loads(file.read_text())["runs"]
+    assert run["remote_output_path"] == f"file://{out}/seed=1"  # sc batch takes it letter by letter
+
+
 # --- In a bucket ------------------------------------------------------------------------------------------
 
 
