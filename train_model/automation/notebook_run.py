@@ -106,10 +106,15 @@ def declared_parameters(notebook: str | os.PathLike[str]) -> dict[str, dict[str,
     if not Path(notebook).is_file():
         raise ParameterError(f"Expected a notebook at {notebook}, found no file there.")
     try:
-        return papermill.inspect_notebook(str(notebook))
+        return papermill.inspect_notebook(_as_it_is(notebook))
     except Exception as error:  # nbformat's, JSON's and papermill's own kinds
         why = " ".join(str(error).split())[:200]
         raise ParameterError(f"Expected a notebook at {notebook}, found something else: {why}") from None
+
+
+def _as_it_is(path: str | os.PathLike[str]) -> str:
+    """A path for papermill, which would put parameters in place of the braces in it."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def typed(
@@ -369,8 +374,8 @@ def run_notebook(
             kernel = kernel or start_kernel(notebook, cwd)
             try:
                 papermill.execute_notebook(
-                    str(notebook),
-                    str(output),
+                    _as_it_is(notebook),
+                    _as_it_is(output),
                     dict(parameters or {}),
                     kernel_name="python3",
                     progress_bar=False,

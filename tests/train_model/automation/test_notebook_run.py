@@ -89,6 +89,15 @@ def test_a_run_leaves_the_executed_notebook_and_the_log(notebook, tmp_path):
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]  # parameters, injected parameters, two cells
 
 
+def test_folders_may_have_braces_in_their_names(notebook, tmp_path):
+    folder = tmp_path / "{epochs} {0} }{"
+    folder.mkdir()
+    source = notebook().rename(folder / "small.ipynb")
+    assert "epochs" in notebook_run.declared_parameters(source)
+    assert run_notebook(source, folder / "executed.ipynb", {"epochs": 7}).ok
+    assert (folder / "executed.ipynb").is_file()
+
+
 def test_a_failing_cell_is_named_with_its_error(notebook, tmp_path):
     source = notebook("print('fine')", "raise ValueError('the sea is\\nmissing')", "print('never')")
     result = run_notebook(source, tmp_path / "executed.ipynb")
