@@ -30,7 +30,7 @@ class Store(Protocol):
     live: bool  # whether a status is cheap enough to write after each cell
 
     def read(self, point: str, file: str) -> Any:
-        """A point's JSON file; `None` where there is none."""
+        """A point's JSON file; `None` where there is none or it is damaged."""
 
     def write_status(self, point: str, status: dict[str, Any]) -> None:
         """Replaces a point's status, whole or not at all."""
@@ -70,7 +70,7 @@ class FolderStore:
         for subfolder in SUBFOLDERS:
             try:
                 return json.loads((self.root / point / subfolder / file).read_text(encoding="utf-8"))
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # a power cut leaves empty files
                 continue
         return None
 
@@ -122,7 +122,7 @@ class S3Store:
             key = self._key(point, subfolder, file)
             try:
                 return json.loads(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
-            except self.client.exceptions.NoSuchKey:
+            except (self.client.exceptions.NoSuchKey, ValueError):
                 continue
         return None
 

@@ -283,6 +283,13 @@ def test_a_point_whose_process_dies_twice_is_given_up(study, tmp_path, run_sweep
     assert "seed=1: failed: its process died twice" in printed
 
 
+@pytest.mark.parametrize("damaged", [b"", b'{"status": "comp', b"\xff"])
+def test_a_damaged_status_is_none(tmp_path, damaged):
+    (tmp_path / "seed=1").mkdir()
+    (tmp_path / "seed=1" / "status.json").write_bytes(damaged)
+    assert open_store(str(tmp_path)).read("seed=1", "status.json") is None
+
+
 def test_only_the_same_parameters_and_the_same_notebook_count_as_done(study):
     grid = read_grid(study("grid: {seed: [1]}"))
     point = grid.points[0]
@@ -382,6 +389,7 @@ def test_in_a_bucket_only_what_a_sweep_made_is_deleted(bucket):
     store = open_store("s3://sweeps/studies")
     for key in ("mine/notes.txt", "seed=1/status.json", "seed=1/metrics.json", "status.json"):
         bucket.put_object(Key=f"studies/{key}")
+    assert store.read("seed=1", "status.json") is None  # an empty file is no status
     for point in ("", "mine", "seed=1"):
         with store.workspace(point):
             pass
