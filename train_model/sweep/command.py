@@ -196,10 +196,12 @@ def _alone(out: str) -> Iterator[None]:
     with open(store.root / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise StoreError(
                 f"Another sweep is running in {out}. Wait for it, or choose another --out."
             ) from None
+        except OSError:
+            pass  # some network file systems have no locks
         yield
 
 

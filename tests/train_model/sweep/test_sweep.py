@@ -1,6 +1,7 @@
 """Sweeps as a user runs them: from the command line, with a tiny notebook in place of a training."""
 
 import csv
+import errno
 import io
 import json
 import re
@@ -260,6 +261,15 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on_where_it_stopped(stud
     assert code == 0, printed
     assert "2 points, 1 done, 1 to run" in printed
     assert (out / "learning_rate=0.1" / "metrics.json").read_text() == first
+
+
+def test_a_file_system_without_locks_takes_a_sweep_too(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with sweep._alone(str(tmp_path)):
+        pass
 
 
 def kernels(folder: Path) -> int:
