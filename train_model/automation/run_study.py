@@ -16,6 +16,7 @@ import argparse
 import difflib
 import html
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -116,7 +117,7 @@ class Run:
 
     @classmethod
     def begin(cls, options: argparse.Namespace) -> Run:
-        """Checks everything that can be checked before a notebook starts, and changes nothing yet.
+        """Checks everything that can be checked before a notebook starts, and makes no more than a new run's folder.
 
         Raises:
             ParameterError: a parameter, a notebook's number or the run that should go on doesn't fit.
@@ -129,7 +130,7 @@ class Run:
             raise ParameterError(f"{OUTPUT!r} is the run's folder: name it by --out.")
         given = _merged(assign(chosen, given))
         folder, earlier = _run_folder(options, study)
-        if chosen[0] == study[0]:
+        if folder and chosen[0] == study[0]:
             _check_owned(folder)
         overrides = earlier.get("parameters", {}) | given
         assign(study, overrides)
@@ -167,7 +168,7 @@ class Run:
                 if name not in {path.stem for path in chosen}
             },
         }
-        return cls(folder, state, chosen, images.dataset)
+        return cls(folder or _new_folder(), state, chosen, images.dataset)
 
     def execute(self) -> int:
         """Runs the chosen notebooks; returns the exit code."""
@@ -365,17 +366,17 @@ def _merged(assigned: dict[Path, dict[str, Any]]) -> dict[str, Any]:
     return {name: value for values in assigned.values() for name, value in values.items()}
 
 
-def _run_folder(options: argparse.Namespace, study: list[Path]) -> tuple[Path, dict[str, Any]]:
-    """The folder of the run, and what is known of it if it goes on."""
+def _run_folder(options: argparse.Namespace, study: list[Path]) -> tuple[Path | None, dict[str, Any]]:
+    """The folder of the run, `None` for a new one, and what is known of it if it goes on."""
     folder = Path(_absolute(DATA, options.out)) if options.out else None
     if not options.first:
-        return folder or _new_folder(), {}
+        return folder, {}
     if folder is None:
         states = sorted(RUNS.glob(f"*/{STATE}"), key=lambda path: path.stat().st_mtime)
         folder = states[-1].parent if states else None
     earlier = _read_state(folder) if folder else {}
     if options.first.zfill(2) == study[0].name[:2] and earlier.get("status", COMPLETE) == COMPLETE:
-        return Path(_absolute(DATA, options.out)) if options.out else _new_folder(), {}
+        return Path(_absolute(DATA, options.out)) if options.out else None, {}
     if not earlier:
         raise ParameterError(
             f"Expected an earlier run to go on with in {shown(folder or RUNS)}, found no {STATE} there. Start one "
@@ -399,10 +400,14 @@ def _check_owned(folder: Path) -> None:
 
 
 def _new_folder() -> Path:
-    """A folder of the present second's name that no other run has."""
+    """Makes a folder of the present second's name; a run that begins in the same second gets another."""
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    names = (stamp if not number else f"{stamp}_{number}" for number in range(1000))
-    return next(RUNS / name for name in names if not (RUNS / name).exists())
+    RUNS.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count():
+        folder = RUNS / (f"{stamp}_{number}" if number else stamp)
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

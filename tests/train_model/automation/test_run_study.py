@@ -227,6 +227,13 @@ def test_a_place_that_cannot_be_written_to_is_a_sentence(study, calls, capsys):
     assert said.count("\n") == 1 and "occupied" in said and (study / "occupied").read_text() == "mine"
 
 
+def test_runs_of_the_same_second_get_folders_of_their_own(study, calls, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda *_: "now")
+    begun = [run_study.Run.begin(run_study._parser().parse_args([])) for _ in range(3)]
+    assert [run.folder.name for run in begun] == ["now", "now_1", "now_2"]
+    assert begun[0].execute() == 0
+
+
 @pytest.mark.parametrize("name", ["notebooks/mine.ipynb", "models/mine.keras", "metrics.json", "index.html"])
 def test_only_folders_that_a_run_made_are_emptied(tmp_path, study, calls, capsys, name):
     file = tmp_path / "mine" / name
