@@ -40,6 +40,24 @@ def clear_leavings(folder: Path, name: str = "") -> None:
         path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Lets one process at a time into a block that writes in a folder, which is made if needed; others wait.
+
+    What is locked is the folder itself, so that nothing is left beside the files. Where it can't be locked, as on
+    Windows and on some network disks, nobody waits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            lock = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def write_text(path: str | os.PathLike[str], text: str, errors: str = "strict") -> Path:
     """Writes a text file in UTF-8 and returns its path; `errors` as in `open`."""
     with replacing(path) as part:

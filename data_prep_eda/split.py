@@ -29,6 +29,7 @@ import numpy as np
 
 from data_prep_eda.dataset import REPOSITORY, SPLITS, DatasetError, load_dataset, printable
 from data_prep_eda.duplicates import groups
+from data_prep_eda.files import one_at_a_time
 from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
 MANIFEST_NAME = "manifest.csv"
@@ -245,12 +246,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"left out: {printable(row.path)}: {row.reason}", file=sys.stderr)
         out = options.out.expanduser().absolute()
         archive = options.zip or out.with_name(out.name + ".zip")
-        changed = prepare(
-            [(Path(row.path), row.scene, row.split) for row in frame.itertuples()],
-            out,
-            None if options.no_zip else archive.expanduser().absolute(),
-            report=print,
-        )
+        with one_at_a_time(out.parent):  # two would clear each other's unfinished folders away
+            changed = prepare(
+                [(Path(row.path), row.scene, row.split) for row in frame.itertuples()],
+                out,
+                None if options.no_zip else archive.expanduser().absolute(),
+                report=print,
+            )
     except (DatasetError, PreparationError, ForeignFile) as error:
         print(error, file=sys.stderr)
         return 1

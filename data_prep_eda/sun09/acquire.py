@@ -28,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from data_prep_eda.dataset import MANIFEST, REPOSITORY
-from data_prep_eda.files import clear_leavings, replacing, write_json, write_text
+from data_prep_eda.files import clear_leavings, one_at_a_time, replacing, write_json, write_text
 from data_prep_eda.preprocessing import SCENES, ImageError, load_image
 from data_prep_eda.sun09.sources import (
     CHUNK,
@@ -186,8 +186,10 @@ def acquire(
         paths = sorted(map(collection.path, collection.found))
         content = [(path.relative_to(out).as_posix(), path) for path in [*paths, out / "checksums.sha256"]]
         # An archive that was read from is the user's, wherever it lies.
-        if archive.resolve() != Path(source).expanduser().resolve() and not zip_matches(archive, content):
-            write_zip(archive, content)
+        if archive.resolve() != Path(source).expanduser().resolve():
+            with one_at_a_time(archive.parent):
+                if not zip_matches(archive, content):
+                    write_zip(archive, content)
     return collection
 
 

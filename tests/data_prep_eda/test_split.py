@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +165,18 @@ def test_interrupted_run_leaves_the_old_state(tmp_path, monkeypatch, fails_at):
     monkeypatch.undo()
     assert tree(out) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "new", "old"]  # no leavings
+
+
+def test_a_second_run_waits_for_the_first_and_finds_it_done(tmp_path, monkeypatch, capsys):
+    make_images(tmp_path / "in", each=4)
+    real = shutil.copyfile
+    monkeypatch.setattr(shutil, "copyfile", lambda *paths: (time.sleep(0.05), real(*paths)))
+    command = ["--source", str(tmp_path / "in"), "--out", str(tmp_path / "data")]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(main, [command, command])) == [0, 0]
+    assert capsys.readouterr().out.count("nothing to do") == 1
+    assert len(tree(tmp_path / "data")) == 13
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "data.zip", "in"]
 
 
 def test_killed_between_the_renames_the_next_run_recovers(tmp_path):

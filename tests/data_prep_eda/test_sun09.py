@@ -517,6 +517,17 @@ def test_two_runs_at_once_do_the_work_twice_and_lose_nothing(few, tmp_path):
     assert tree(tmp_path / "out") == expected(few)
 
 
+def test_two_runs_at_once_write_one_whole_zip(few, tmp_path, monkeypatch):
+    source = str(local_source("tar", tmp_path))
+    acquire(source, tmp_path / "out")
+    real = zipfile.ZipFile.writestr
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", lambda *given: (time.sleep(0.005), real(*given)))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: acquire(source, tmp_path / "out", tmp_path / "out.zip"), range(2)))
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.testzip() is None and len(archive.namelist()) == len(few) + 1
+
+
 def test_what_a_killed_run_left_is_cleared_away(few, tmp_path):
     for place in ("out/coast", "out", "."):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
