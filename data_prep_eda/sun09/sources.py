@@ -21,6 +21,7 @@ from typing import IO
 from data_prep_eda.preprocessing import MAX_BYTES, ImageError, load_image
 
 MAX_HEADER = 2**20  # long names and extended tar headers are read into memory
+MAX_MEMBER = 2**40  # more is damage; a compressed tar would be read on for it without end
 CHUNK = 2**18  # bytes read at a time
 
 
@@ -142,6 +143,8 @@ def tar_members(stream: IO[bytes], mode: str) -> Iterator[Member]:
     ):
         while (info := archive.next()) is not None:
             archive.members.clear()  # tarfile would remember every member it has seen
+            if not 0 <= archive.offset - info.offset_data <= MAX_MEMBER:
+                raise tarfile.ReadError(f"a member claims {info.size} bytes")
             oddity = ""
             if not info.isreg() or info.issparse():
                 oddity = "a link, device or folder in the archive, not a file"

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import http.server
 import io
@@ -380,6 +381,18 @@ def test_header_that_claims_gigabytes_is_refused(few, tmp_path):
     (tmp_path / "a.tar").write_bytes(info.tobuf() + bytes(20_480))
     with pytest.raises(AcquisitionError, match="a header claims 6442450944 bytes"):
         acquire(str(tmp_path / "a.tar"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("size", "form"),
+    [(2**42, tarfile.GNU_FORMAT), (2**42, tarfile.PAX_FORMAT), (-2048, tarfile.PAX_FORMAT)],
+)
+def test_member_that_claims_an_absurd_size_is_refused(few, tmp_path, size, form):
+    info = tarfile.TarInfo("a.jpg")
+    info.size = size
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(form) + bytes(20_480)))
+    with pytest.raises(AcquisitionError, match=f"a member claims {size} bytes"):
+        acquire(str(tmp_path / "a.tar.gz"), tmp_path / "out")
 
 
 @settings(deadline=None, max_examples=60)
