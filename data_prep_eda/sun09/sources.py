@@ -59,7 +59,18 @@ def read_image(member: Member) -> tuple[bytes, str]:
         load_image(content, 32)
     except ImageError as error:
         return b"", str(error)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        ValueError,
+        OSError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; bzip2 reports broken data as an OSError without a number
         return b"", f"unreadable in its archive ({error})"
     return content, ""
 
@@ -90,7 +101,7 @@ def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], i
             raise AcquisitionError(
                 f"Expected a tar, a zip or a folder at {path}, found nothing. Check the path."
             )
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise AcquisitionError(
             f"Expected a whole zip file at {path}, found a damaged one ({error}). Name another copy."
         ) from None

@@ -395,6 +395,18 @@ def test_member_that_claims_an_absurd_size_is_refused(few, tmp_path, size, form)
         acquire(str(tmp_path / "a.tar.gz"), tmp_path / "out")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_one_image_missing(few, tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        for name in few:
+            archive.writestr(name, PHOTOGRAPHS[name])
+    content = (tmp_path / "a.zip").read_bytes()
+    start = 50 + len(next(iter(few)))  # in the first image, which lies behind 30 bytes and its name
+    (tmp_path / "a.zip").write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
+    rejected = acquire(str(tmp_path / "a.zip"), tmp_path / "out").rejected
+    assert list(rejected) == [next(iter(few))] and "unreadable in its archive" in rejected.popitem()[1]
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_archives_with_flipped_bytes_never_leave_anything_but_images(data, tmp_path_factory):
@@ -479,12 +491,18 @@ def test_compressed_archive_over_the_web(server, few, tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "sentence"),
-    [("nowhere.tar", "found nothing"), ("ftp://host/a.tar", "http or https"), ("cut.zip", "damaged")],
+    [
+        ("nowhere.tar", "found nothing"),
+        ("ftp://host/a.tar", "http or https"),
+        ("cut.zip", "damaged"),
+        ("odd.zip", r"damaged one \(zip file version 25.5\)"),
+    ],
 )
 def test_bad_sources_are_one_sentence(few, tmp_path, monkeypatch, source, sentence):
     monkeypatch.chdir(tmp_path)
     whole = local_source("zip", tmp_path).read_bytes()
     Path("cut.zip").write_bytes(whole[: len(whole) // 2])
+    Path("odd.zip").write_bytes(whole.replace(b"PK\1\2\x14\3\x14", b"PK\1\2\x14\3\xff"))
     with pytest.raises(AcquisitionError, match=sentence):
         acquire(source, tmp_path / "out")
 
