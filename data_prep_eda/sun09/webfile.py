@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import io
+import string
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 
@@ -19,7 +21,7 @@ class WebFile(io.RawIOBase):
     request. A server without ranges sends the whole file again, and what was already read is passed over.
 
     Args:
-        url: http or https address.
+        url: http or https address; spaces and letters outside ASCII are encoded.
         retries: attempts without any progress before giving up.
         timeout: seconds without a byte that count as a stall.
         pause: seconds before the first new attempt; doubles with each further one.
@@ -35,7 +37,8 @@ class WebFile(io.RawIOBase):
         self, url: str, retries: int = 6, timeout: float = 30.0, pause: float = 1.0, say: Callable = print
     ) -> None:
         super().__init__()
-        self.url = url
+        # As browsers do; what is encoded already, and what has a meaning in an address, stays.
+        self.url = urllib.parse.quote(url, safe=string.punctuation, errors="surrogateescape")
         self.position = 0
         self.length: int | None = None
         self.identity: dict[str, str | int | None] | None = None
@@ -117,6 +120,11 @@ class WebFile(io.RawIOBase):
                     f"Expected the SUN 09 archive at {self.url}, the server answered {error.code} "
                     f"{error.reason}. Check the address, or name a copy available: --source sun09.tar."
                 ) from None
+        except (ValueError, http.client.InvalidURL) as error:
+            raise AcquisitionError(
+                f"Expected a valid address, found {self.url} ({error}). Check it, or name a copy available: "
+                f"--source sun09.tar."
+            ) from None
         start, length = 0, response.headers.get("Content-Length")
         length = int(length) if length and length.isdigit() else None
         if response.status == 206:

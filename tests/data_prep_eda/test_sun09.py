@@ -85,6 +85,7 @@ class Server(http.server.ThreadingHTTPServer):
         stalls: bytes after which the next connections fall silent.
         throttle: seconds of pause for every 4 kB.
         asked: first byte of each request.
+        paths: path of each request.
     """
 
     daemon_threads = True
@@ -92,7 +93,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.statuses, self.drops, self.stalls, self.asked = [], [], [], []
+        self.statuses, self.drops, self.stalls, self.asked, self.paths = [], [], [], [], []
         self.url = f"http://127.0.0.1:{self.server_port}/sun09.tar"
 
     def handle_error(self, *_):
@@ -102,6 +103,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
+        server.paths.append(self.path)
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
         server.asked.append(start)
@@ -316,6 +318,18 @@ def test_no_server_is_one_sentence(few, tmp_path):
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/sun09.tar"
     with pytest.raises(AcquisitionError, match="found no way on after 2 more attempts"):
         fetch(url, tmp_path / "out")
+
+
+def test_an_address_is_encoded_once(server, few, tmp_path):
+    server.content = make_tar(few)
+    fetch(server.url.replace("sun09", "Bücher/my%20sun 09"), tmp_path / "out")
+    assert server.paths == ["/B%C3%BCcher/my%20sun%2009.tar"]
+
+
+@pytest.mark.parametrize("address", ["[::1/x", "127.0.0.1:port/x", ".../x"])
+def test_what_is_no_address_is_one_sentence_and_not_tried_again(few, tmp_path, address):
+    with pytest.raises(AcquisitionError, match="Expected a valid address, found http://"):
+        fetch(f"http://{address}", tmp_path / "out")
 
 
 @pytest.mark.parametrize("how", ["in an image", "between members", "damaged header", "in transit"])
