@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,17 +271,31 @@ def fingerprint(folder: Path | None) -> str:
     """Tells one collection of images from another: a digest of the files' paths and contents.
 
     Args:
-        folder: read with its subfolders; None, for no images, has a fingerprint too.
+        folder: read with its subfolders, linked ones too; None, for no images, has a fingerprint too.
 
     Returns:
         16 hex digits; what a system leaves behind in a folder doesn't count.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")) if folder else ():
+    for path in sorted(_files(folder)) if folder else ():
         if path.suffix.lower() in SUFFIXES and not is_junk(path) and path.is_file():
             digest.update(os.fsencode(path.relative_to(folder)))
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            try:
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError:  # it is left out of the data set
+                digest.update(b"unreadable")
     return digest.hexdigest()[:16]
+
+
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """What lies below a folder and isn't one, also behind links, which are not followed back up."""
+    here = folder.resolve()
+    with contextlib.suppress(PermissionError):
+        for path in folder.iterdir() if here not in above else ():
+            if path.is_dir():
+                yield from _files(path, (*above, here))
+            else:
+                yield path
 
 
 def scene_folders(folder: Path, extra: Sequence[str] = ()) -> dict[str, Path]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -92,6 +94,30 @@ def test_fingerprint_tells_other_images_and_not_other_junk(images):
     (images / "coast" / "Thumbs.db").write_bytes(b"x")
     assert dataset.fingerprint(images) == before
     (images / "coast" / "coast_00.jpg").write_bytes((images / "coast" / "coast_01.jpg").read_bytes())
+    assert dataset.fingerprint(images) != before
+
+
+def test_fingerprint_sees_behind_links_and_not_in_circles(images, tmp_path):
+    before = dataset.fingerprint(images)
+    (images / "coast").rename(tmp_path / "elsewhere")
+    (images / "coast").symlink_to(tmp_path / "elsewhere")
+    assert dataset.fingerprint(images) == before
+    (images / "coast" / "back").symlink_to(images)
+    assert dataset.fingerprint(images) == before
+    (images / "coast" / "coast_00.jpg").unlink()
+    assert dataset.fingerprint(images) != before
+
+
+def test_fingerprint_tells_an_unreadable_image(images, monkeypatch):
+    before, real = dataset.fingerprint(images), Path.read_bytes
+
+    def read_bytes(path):
+        if path.name == "coast_00.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert load_dataset(str(images)).rejected["reason"].tolist() == ["Permission denied"]
     assert dataset.fingerprint(images) != before
 
 
