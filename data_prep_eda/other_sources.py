@@ -152,10 +152,17 @@ def all_images(dataset: Dataset, sources: Sources) -> pd.DataFrame:
 
 def _source_folders(folder: Path) -> list[Path]:
     """The sources in a folder; a folder that is a source itself counts as the only one."""
-    if scene_folders(folder, extra=(OTHER,)):
-        return [folder]
+    own = list(scene_folders(folder, extra=(OTHER,)).values())
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not is_junk(path))
     found = [path for path in inside if scene_folders(path, extra=(OTHER,))]
+    found = [path for path in found if path not in own or not image_files(path, [])]
+    if own and found:
+        raise DatasetError(
+            f"Expected the sources in {printable(folder)} to be named otherwise than {', '.join((*SCENES, OTHER))}, "
+            f"found {', '.join(path.name for path in own)}. Rename it, or move it into a source."
+        )
+    if own:
+        return [folder]
     if not found:
         raise DatasetError(
             f"Expected one subfolder per source in {printable(folder)}, each with some of the subfolders "

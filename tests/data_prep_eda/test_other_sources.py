@@ -79,6 +79,13 @@ def test_a_folder_without_scenes_is_explained(dataset, tmp_path):
         load_sources(str(tmp_path / "nowhere"), dataset)
 
 
+@pytest.mark.parametrize("image", ["coast/sea.jpg", "sea.jpg"])
+def test_a_source_that_is_named_like_a_scene_is_to_be_renamed(dataset, folder, image):
+    textured(folder / "other" / image, 30)
+    with pytest.raises(DatasetError, match=r"named otherwise than .*, found other\. Rename it"):
+        load_sources("", dataset)
+
+
 def test_without_sources_it_says_what_is_missing(dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(other_sources, "REPOSITORY", tmp_path / "repository")
     sources = load_sources("", dataset)
