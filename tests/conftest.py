@@ -19,6 +19,7 @@ REAL = os.environ.get(
 
 # The tests say themselves which images they use.
 os.environ.pop("SCENES_DATA_DIR", None)
+os.environ.pop("SCENES_OTHER_SOURCES", None)
 os.environ["PATH"] = (
     f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # ruff, jupyter, papermill
 )

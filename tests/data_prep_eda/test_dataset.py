@@ -226,9 +226,10 @@ def test_names_that_are_not_text_are_split_listed_and_packed(images, tmp_path, e
     odd = os.fsdecode(b"k\xfcste.jpg")
     (images / "coast" / "coast_00.jpg").rename(images / "coast" / odd)
     (images / "coast" / f"broken_{odd}").write_bytes(b"")
-    shutil.copytree(images, tmp_path / "other_sources" / "second")
-    (tmp_path / "other_sources" / "second" / "coast" / odd).unlink()
-    assert r"broken_k\udcfcste.jpg" in str(load_sources("", load_dataset(str(images))))
+    sources = tmp_path / "other_sources"
+    shutil.copytree(images, sources / "second")
+    (sources / "second" / "coast" / odd).unlink()
+    assert r"broken_k\udcfcste.jpg" in str(load_sources(str(sources), load_dataset(str(images))))
 
     command = [sys.executable, "-m", "data_prep_eda.split", "--source", images, "--out", tmp_path / "data"]
     environment = os.environ | {"PYTHONIOENCODING": encoding}

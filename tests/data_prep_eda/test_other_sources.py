@@ -24,6 +24,11 @@ def textured(path, seed, size=200):
     return path
 
 
+@pytest.fixture(autouse=True)
+def not_the_users_own(monkeypatch, tmp_path):
+    monkeypatch.setattr(other_sources, "REPOSITORY", tmp_path / "repository")
+
+
 @pytest.fixture
 def dataset(images):
     textured(images / "coast" / "coast_99.jpg", 0)
@@ -86,8 +91,7 @@ def test_a_source_that_is_named_like_a_scene_is_to_be_renamed(dataset, folder, i
         load_sources("", dataset)
 
 
-def test_without_sources_it_says_what_is_missing(dataset, monkeypatch, tmp_path):
-    monkeypatch.setattr(other_sources, "REPOSITORY", tmp_path / "repository")
+def test_without_sources_it_says_what_is_missing(dataset):
     sources = load_sources("", dataset)
     assert sources.images.empty and "images from elsewhere" in str(sources)
     assert len(all_images(dataset, sources)) == len(dataset.images)

@@ -128,9 +128,16 @@ def test_training_script_is_in_step_with_its_notebook():
 
 SCRIPT = [sys.executable, str(publish.SCRIPT)]
 TRAIN = [*SCRIPT, "--data-dir", "images", "--learning-rate", "0.01", "--epochs", "1", "--output-dir", "out"]
+TRAIN += ["--other-sources", "none"]  # not the user's own
 
 
-def test_training_script_runs_by_itself(images, tmp_path):
+@pytest.fixture
+def no_sources(tmp_path):
+    """A source without images, which is named as there is no name for no source."""
+    (tmp_path / "none" / "empty" / "coast").mkdir(parents=True)
+
+
+def test_training_script_runs_by_itself(images, no_sources, tmp_path):
     asked = subprocess.run([*SCRIPT, "--help"], capture_output=True, text=True, cwd=tmp_path)
     told = " ".join(asked.stdout.split())  # argparse wraps lines
     assert "--learning-rate" in told and "Generated from notebooks/06_train_final_model.ipynb" in told
@@ -144,7 +151,7 @@ def test_training_script_runs_by_itself(images, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_script_leaves_the_files_out(images, tmp_path):
+def test_training_script_leaves_the_files_out(images, no_sources, tmp_path):
     done = subprocess.run([*TRAIN, "--no-save-files"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not list((tmp_path / "out").rglob("*.keras"))

@@ -18,7 +18,9 @@ def build(tmp_path_factory):
 
 
 @pytest.mark.parametrize("notebook", ALL, ids=lambda path: path.stem)
-def test_notebook_runs_on_the_real_images(notebook, build, real_images):
+def test_notebook_runs_on_the_real_images(notebook, build, real_images, monkeypatch):
+    if (beside := real_images.parent / "other_sources").is_dir():  # not the user's own
+        monkeypatch.setenv("SCENES_OTHER_SOURCES", str(beside))
     done = execute(notebook, build, real_images)
     assert done.returncode == 0, done.stdout[-6000:]
 
