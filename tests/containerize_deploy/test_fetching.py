@@ -257,7 +257,11 @@ def test_nobody_listening_is_upstreams_failure(host, monkeypatch):
     assert refusal("http://photos.example/photo") == "upstream_failed"
 
 
-def test_an_unknown_name_is_upstreams_failure():
+def test_an_unknown_name_is_upstreams_failure(monkeypatch):
+    def unknown(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert refusal("http://photos.invalid/") == "upstream_failed"
 
 
