@@ -32,6 +32,7 @@ import simplejpeg
 from PIL import Image
 
 from data_prep_eda.files import write_json
+from train_model.tflite import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = Path(__file__).with_name("benchmark_results.json")
@@ -59,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     share = 100 if options.quick else 1
     results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    results |= {"machine": f"{_cpu()}, {os.cpu_count()} CPUs", "python": platform.python_version()}
+    results |= {"machine": f"{processor()}, {os.cpu_count()} CPUs", "python": platform.python_version()}
     measure: dict[str, Callable[[], Any]] = {
         "latency": lambda: latency(rounds=max(3, 200 // share)),
         "start": lambda: start(rounds=max(3, 10 // share)),
@@ -346,13 +347,6 @@ def _summary(values: list[float]) -> dict[str, float]:
         "p99": round(float(np.percentile(values, 99)), 2),
         "best": round(min(values), 2),
     }
-
-
-def _cpu() -> str:
-    with open("/proc/cpuinfo") as info:
-        return next(
-            (line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown CPU"
-        )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import multiprocessing
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,9 @@ if TYPE_CHECKING:  # running a model needs neither Keras nor TensorFlow
     import keras
 
 FORMATS = ("float32", "float16", "dynamic_range", "int8")
-VERSION = 2  # of `convert`; raised when its files change, so that kept files of an older version are not used
+VERSION = 3  # of `convert`; raised when its files change, so that kept files of an older version are not used
+
+ONE_SCALE = 9  # FULLY_CONNECTED's version for 8-bit weights with one scale and float inputs; tflite-runtime 2.14 has it
 
 
 class Runtime(Protocol):
@@ -165,6 +168,15 @@ def _milliseconds(name: str, image: np.ndarray) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
+def processor() -> str:
+    """Name of this machine's processor, without which a latency says little."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
 def convert(
     model: keras.Model,
     kind: str,
@@ -189,12 +201,20 @@ def convert(
 
     Raises:
         ValueError: unknown kind, or `int8` without representative images.
+        RuntimeError: Keras runs on another backend.
     """
     if kind not in FORMATS:
         raise ValueError(f"Expected one of {', '.join(FORMATS)}, found {kind!r}.")
     if kind == "int8" and (representative is None or not len(representative)):
         raise ValueError("Expected representative images for int8, found none: pass training images.")
+    import keras
     import tensorflow as tf  # only the conversion needs TensorFlow itself
+
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"Expected Keras on TensorFlow for a conversion to TFLite, found it on {keras.backend.backend()}: run this "
+            "without KERAS_BACKEND, or with KERAS_BACKEND=tensorflow."
+        )
 
     from train_model.quantization import corrected as corrected_model
 
@@ -214,7 +234,7 @@ def convert(
         if kind == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if kind == "dynamic_range":
-            # Per-channel dense weights need FULLY_CONNECTED version 12, which tflite-runtime 2.14 hasn't.
+            # Per-channel dense weights need a FULLY_CONNECTED that tflite-runtime 2.14 hasn't.
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if kind == "int8":
             converter.representative_dataset = lambda: ([p[None].astype("float32")] for p in representative)
@@ -223,7 +243,7 @@ def convert(
         if kind == "int8":
             content = _quantize(content)
     outputs = sorted(model.output) if isinstance(model.output, dict) else model.output_names
-    return _with_signature(content, outputs)
+    return _finished(content, outputs)
 
 
 def _quantize(calibrated: bytes) -> bytes:
@@ -250,8 +270,8 @@ def _quantize(calibrated: bytes) -> bytes:
     )
 
 
-def _with_signature(content: bytes, outputs: list[str]) -> bytes:
-    """Names a file's input `image`, and its outputs in their order."""
+def _finished(content: bytes, outputs: list[str]) -> bytes:
+    """Names a file's input `image`, and its outputs in their order; and asks for no newer runtime than it needs."""
     from ai_edge_litert import schema_py_generated as schema
 
     from train_model.metadata import write_model
@@ -261,6 +281,10 @@ def _with_signature(content: bytes, outputs: list[str]) -> bytes:
 
     model = schema.ModelT.InitFromPackedBuf(content)
     (graph,) = model.subgraphs
+    for code in model.operatorCodes:
+        # The converter writes version 12, of per-channel weights, also where all of a layer's weights share one scale.
+        if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
+            code.version = min(code.version, ONE_SCALE)
     inputs, outputs = named(["image"], graph.inputs), named(outputs, graph.outputs)
     model.signatureDefs = [schema.SignatureDefT(inputs, outputs, b"serving_default")]
     return write_model(model)

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -31,6 +30,7 @@ from containerize_deploy.answers import ServiceError, classify
 from containerize_deploy.page import website
 from containerize_deploy.scene_model import SceneModel
 from data_prep_eda.files import write_text
+from train_model.tflite import processor
 
 README = website.PAGE / "README.md"
 SCREENSHOT = website.PAGE / "screenshot.png"
@@ -109,7 +109,7 @@ def measure(folders: Sequence[Path], visits: int, screenshot: Path | None) -> st
             few_colours.save(screenshot, optimize=True)
         table = [agreement(ask, folder) for folder in (SAMPLE, *folders)]
     lines = [
-        f"Measured by `make benchmark-page` on {_processor()}, {os.cpu_count()} CPUs, with {version}; medians, with the "
+        f"Measured by `make benchmark-page` on {processor()}, {os.cpu_count()} CPUs, with {version}; medians, with the "
         "server on the same machine.",
         "",
         "| | |",
@@ -194,14 +194,6 @@ def driven(site: Path) -> Iterator[tuple[Ask, list[tuple[str, int]]]]:
             driver.kill()
         server.shutdown()
         server.server_close()
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def model():
     x = keras.layers.Conv2D(8, 3, strides=2, activation="relu6")(x)
     x = keras.layers.DepthwiseConv2D(3, activation="relu6")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(256, activation="relu")(x)  # enough weights for the converter to quantise them
     return keras.Model(pixels, keras.layers.Dense(3, activation="softmax", name="probabilities")(x))
 
 

@@ -47,6 +47,7 @@ from train_model.backbones import BACKBONES, load_backbone
 from train_model.features import View, compute_litert, decoded, extract_features, litert_file
 from train_model.heads import train_heads
 from train_model.metrics import scene_indices
+from train_model.tflite import processor
 
 PUBLISHED = Path(__file__).parent / "benchmark_results.json"
 PAGE = PUBLISHED.with_name("benchmark.md")
@@ -521,14 +522,9 @@ def measure_gpu(images: pd.DataFrame, repeats: int, say: Progress) -> dict | Non
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor()
     return {
         "cores": os.cpu_count(),
-        "processor": processor,
+        "processor": processor(),
         "python": platform.python_version(),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
