@@ -1,7 +1,6 @@
 """How good a classifier is, how sure one can be of that, and whether its probabilities are calibrated.
 
-On calibration: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. A temperature divides the
-logits; it changes no answer, only the confidence.
+On calibration: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
@@ -177,31 +175,10 @@ def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, fl
 # --- calibration -----------------------------------------------------------------------------------------
 
 
-def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log-likelihood in nats of `[n, scenes]` logits against `int [n]` labels."""
-    logarithms = log_softmax(np.asarray(logits, np.float64) / temperature, axis=1)
+    logarithms = log_softmax(np.asarray(logits, np.float64), axis=1)
     return float(-logarithms[np.arange(len(labels)), labels].mean())
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, low: float = 0.05, high: float = 50.0) -> float:
-    """The temperature with the least log loss.
-
-    Args:
-        logits: `[n, scenes]`, of images that the model was not trained on.
-        labels: `int [n]`. Where every answer is right, no temperature is too low and `low` comes back: show
-            the model harder images, for instance augmented views.
-        low: smallest temperature considered.
-        high: largest.
-
-    Returns:
-        The temperature; above 1 the model was too sure of itself.
-    """
-    found = minimize_scalar(
-        lambda logarithm: log_loss(logits, labels, np.exp(logarithm)),
-        bounds=(np.log(low), np.log(high)),
-        method="bounded",
-    )
-    return float(np.exp(found.x))
 
 
 def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:

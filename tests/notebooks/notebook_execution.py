@@ -10,8 +10,7 @@ from pathlib import Path
 import papermill
 import yaml
 
-from train_model.automation.notebook_run import typed_parameters
-from train_model.automation.run_study import NOTEBOOKS
+from train_model.automation.run_study import NOTEBOOKS, assign
 
 ALL = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 PARAMETERS = Path(__file__).parent / "params.yml"
@@ -27,7 +26,7 @@ def execute(notebook: Path, build: Path, data_dir: Path | str) -> subprocess.Com
     papermill.execute_notebook(
         notebook,
         build / notebook.name,
-        typed_parameters(notebook, parameters),
+        assign([notebook], parameters)[notebook],
         prepare_only=True,
         progress_bar=False,
     )

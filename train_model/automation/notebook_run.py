@@ -74,29 +74,6 @@ class NotebookResult:
         return f"{self.notebook}: failed{where} after {self.seconds:.0f} s: {self.error}"
 
 
-def typed_parameters(notebook: str | os.PathLike[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks parameters against the notebook's cell tagged `parameters` and against `train_model.parameters.RULES`.
-
-    Papermill itself only warns of an unknown name and takes any type, so a misspelt sweep would run for hours
-    with the defaults.
-
-    Args:
-        notebook: path of the notebook.
-        parameters: values by name.
-
-    Returns:
-        The parameters in the notebook's types: a whole number given for a `float` becomes one.
-
-    Raises:
-        ParameterError: there is no such notebook, it has no such parameter, or a value has the wrong type or is out
-            of range.
-    """
-    declared = declared_parameters(notebook)
-    checked = {name: typed(name, value, declared, notebook) for name, value in parameters.items()}
-    rules.check_parameters(**checked)
-    return checked
-
-
 def declared_parameters(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
     """What papermill knows of a notebook's parameters: `inferred_type_name`, `default` and `help` by name.
 

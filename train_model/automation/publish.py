@@ -26,13 +26,13 @@ from pathlib import Path
 
 import nbconvert
 import nbformat
-import papermill
 from nbconvert.preprocessors import Preprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode
 from traitlets.config import Config
 
 from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import replacing, write_json, write_text
+from train_model.automation.notebook_run import declared_parameters
 from train_model.automation.run_study import NOTEBOOKS, STATE
 from train_model.study import METRICS, MODEL, MODEL_FILE, read_metrics
 
@@ -265,7 +265,7 @@ sys.excepthook = tell
 
 
 def _parameters() -> dict[str, dict[str, str]]:
-    return papermill.inspect_notebook(str(SOURCE))
+    return declared_parameters(SOURCE)
 
 
 def _flags() -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 
 from data_prep_eda.files import write_json
 from train_model.automation import notebook_run
-from train_model.automation.notebook_run import run_notebook, typed_parameters
+from train_model.automation.notebook_run import run_notebook
+from train_model.automation.run_study import assign
 from train_model.parameters import ParameterError
 
 PARAMETERS = """\
@@ -37,7 +38,8 @@ def notebook(tmp_path: Path):
 
 
 def test_whole_numbers_are_accepted_for_floats(notebook):
-    checked = typed_parameters(notebook(), {"learning_rate": 1, "rates": (1, 0.5), "anything": {"a": 1}})
+    path = notebook()
+    checked = assign([path], {"learning_rate": 1, "rates": (1, 0.5), "anything": {"a": 1}})[path]
     assert checked == {"learning_rate": 1.0, "rates": [1.0, 0.5], "anything": {"a": 1}}
     assert isinstance(checked["learning_rate"], float)
 
@@ -52,19 +54,19 @@ def test_whole_numbers_are_accepted_for_floats(notebook):
         ({"epochs": 2.5}, r"'epochs' of small.ipynb takes int, found 2.5 \(float\)"),
         ({"epochs": True}, "takes int, found True"),
         ({"augmentation": 1}, "takes bool, found 1"),
-        ({"learning_rate": "0.1"}, r"takes float, found '0.1' \(str\)"),
+        ({"learning_rate": "a tenth"}, r"takes float, found 'a tenth' \(str\)"),
         ({"rates": [0.1, "x"]}, r"takes list\[float\], found \[0.1, 'x'\]"),
         ({"rates": 0.1}, r"takes list\[float\], found 0.1"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(notebook, parameters, message):
     with pytest.raises(ParameterError, match=message):
-        typed_parameters(notebook(), parameters)
+        assign([notebook()], parameters)
 
 
 def test_a_missing_notebook_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r"Expected a notebook at .*nowhere\.ipynb"):
-        typed_parameters(tmp_path / "nowhere.ipynb", {})
+        assign([tmp_path / "nowhere.ipynb"], {})
 
 
 def test_a_run_leaves_the_executed_notebook_and_the_log(notebook, tmp_path):
