@@ -270,11 +270,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the Lambda function on this machine, without Docker.")
     parser.add_argument("--port", type=int, default=9000, help="of 127.0.0.1; 0 takes a free one")
     options = parser.parse_args()
-    with running(log=sys.stderr) as (api, _), emulator(api, options.port) as server:
-        address = f"http://127.0.0.1:{server.server_port}"
-        print(f"Listening at {address}{INVOCATIONS}; for browsers at {address}/", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+    try:
+        with running(log=sys.stderr) as (api, _), emulator(api, options.port) as server:
+            address = f"http://127.0.0.1:{server.server_port}"
+            print(f"Listening at {address}{INVOCATIONS}; for browsers at {address}/", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
+    except FunctionError:
+        sys.exit("The function did not start; its log, above, says why.")
+    except (OSError, OverflowError) as error:
+        sys.exit(f"Port {options.port} can't be used ({error}); name another with --port.")
 
 
 if __name__ == "__main__":

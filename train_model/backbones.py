@@ -152,9 +152,23 @@ def load_backbone(backbone: Backbone, weights: str = "auto") -> keras.Model:
 
     Returns:
         Keras model from `float32 [n, size, size, 3]`, scaled to -1..1, to feature maps `[n, h, w, features]`.
+
+    Raises:
+        WeightsNotFound: see `find_weights`; or the file is damaged or another network's.
     """
     network = _network(backbone, None)
-    network.load_weights(find_weights(backbone, weights))
+    path = find_weights(backbone, weights)
+    try:
+        network.load_weights(path)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+    ) as error:  # what h5py and Keras raise for a part of a file, or another's
+        raise WeightsNotFound(
+            f"Expected the weights of {backbone.name} in {path}, found a damaged file or another network's "
+            f"({type(error).__name__}). Delete it, and fetch or copy it again."
+        ) from None
     network.trainable = False
     return network
 

@@ -288,10 +288,12 @@ def _kept(cache: Path, name: str, make: Callable[[], bytes]) -> Path:
     path = cache / "litert" / f"v{tflite.VERSION}" / name
     check = path.with_name(f"{name}.sha256")
     with _usable(cache):
-        if not (path.is_file() and check.is_file() and check.read_text() == _digest(path).hex()):
-            content = make()
-            with replacing(path) as part:
-                part.write_bytes(content)
+        known = path.is_file() and check.is_file() and check.read_text() == _digest(path).hex()
+    if not known:
+        content = make()
+        with _usable(cache), replacing(path) as part:
+            part.write_bytes(content)
+        with _usable(cache):
             write_text(check, hashlib.sha256(content).hexdigest())
     return path
 

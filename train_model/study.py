@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import replacing, write_json
 from data_prep_eda.preprocessing import SCENES, load_image
 from train_model import tflite
+from train_model.parameters import ParameterError
 
 if TYPE_CHECKING:  # the runner needs this file, but not Keras
     import keras
@@ -47,9 +49,19 @@ def original_results(backbone: str, augmentation: str, run: str = "sweep") -> pd
 
 
 def output_folder(output_dir: str) -> Path:
-    """The folder that a notebook writes to; a relative one lies in the repository, wherever Jupyter was started."""
+    """The folder that a notebook writes to; a relative one lies in the repository, wherever Jupyter was started.
+
+    Raises:
+        ParameterError: it can't be made, or not be written to.
+    """
     folder = REPOSITORY / Path(output_dir).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ParameterError(
+            f"Expected a folder to write to in 'output_dir', found {folder}: {error.strerror}. Name another one."
+        ) from None
     return folder
 
 
@@ -94,12 +106,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 6)
     return value
-
-
-def shown_path(path: os.PathLike[str]) -> str:
-    """A path as notebooks print it: from the repository, never from the machine's root."""
-    path = Path(path)
-    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else path.name
 
 
 def progress_bar(label: str) -> Callable[[int, int], None]:

@@ -234,9 +234,9 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
 
     try:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # the latter for a number that is no port
         raise PageError(
-            f"Port {port} can't be used ({error.strerror}); name another: make page ARGS='--port {port + 1}'."
+            f"Port {port} can't be used ({getattr(error, 'strerror', error)}); name another: make page ARGS='--port 8001'."
         ) from None
     server.sent = sent
     server.daemon_threads = True
@@ -266,6 +266,10 @@ def main() -> None:
         server.serve_forever()
     except PageError as error:
         sys.exit(str(error))
+    except OSError as error:  # of the folder
+        sys.exit(
+            f"Expected to write the page to {options.out}: {error.strerror}. Name another folder: --out FOLDER."
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 

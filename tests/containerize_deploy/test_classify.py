@@ -105,6 +105,20 @@ def service():
         server.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "can't be used"),
+        ({"FETCH_URLS": "perhaps"}, "The function did not start; its log, above, says why."),
+    ],
+)
+def test_a_local_runtime_that_cannot_start_says_why(service, settings, said):
+    command = [sys.executable, "-m", "containerize_deploy.local_runtime", "--port", service.split(":")[-1]]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings})
+    assert done.returncode == 1 and said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr.splitlines()[-2:] and 'local_runtime.py", line' not in done.stderr
+
+
 def test_test_py_calls_the_container_and_function_urls(service, folder):
     for address in (service + INVOCATIONS, service + "/"):
         command = [sys.executable, DEPLOY / "test.py", "--at", address]

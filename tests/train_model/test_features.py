@@ -117,6 +117,18 @@ def test_missing_weights_are_one_clear_error(tmp_path, monkeypatch):
         find_weights(BACKBONES["mobilenet"], "nowhere.h5")
 
 
+def test_damaged_weights_are_named_and_not_the_cache(tmp_path):
+    whole = find_weights(BACKBONES["mobilenet"])
+    (tmp_path / "part.weights.h5").write_bytes(whole.read_bytes()[:1_000_000])
+    for wrong in (tmp_path / "part.weights.h5", Path(__file__)):
+        with pytest.raises(
+            WeightsNotFound, match=f"in .*{wrong.name}, found a damaged file or another network's"
+        ):
+            extract_features(
+                [SAMPLE / "coast/coast_00.jpg"], weights=str(wrong), cache=tmp_path / "cache", engine="litert"
+            )
+
+
 def test_weights_resolution_order(tmp_path, monkeypatch):
     mobilenet = BACKBONES["mobilenet"]
     monkeypatch.delenv("SCENES_WEIGHTS_DIR", raising=False)

@@ -286,6 +286,19 @@ def test_without_npm_the_page_says_what_to_do(tmp_path, monkeypatch, stub, said)
     assert not (tmp_path / "site").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--out", "/dev/null/page", "--no-serve"], "Expected to write the page to"),
+        (["--port", "99999"], "can't be used"),
+    ],
+)
+def test_a_place_that_cannot_be_is_a_sentence(packages, tmp_path, monkeypatch, options, said):
+    monkeypatch.setattr("sys.argv", ["page", "--out", str(tmp_path / "site"), *options])
+    with pytest.raises(SystemExit, match=said):
+        website.main()
+
+
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "letters.txt").write_text("Dear")
     with pytest.raises(website.PageError, match="empty or an earlier page"):
