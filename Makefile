@@ -91,7 +91,7 @@ sweep: $(STAMP)  ## one run per grid point; ARGS='--grid train_model/sweep/study
 benchmark: $(STAMP)  ## the original recipe and this one, side by side; ARGS=--publish
 	@$(BIN)/python -m train_model.automation.benchmark $(ARGS)
 
-benchmark-serving: $(TESTS)  ## latency, cold start, memory, fuzzing and soak of the service
+benchmark-serving: $(TESTS)  ## latency, cold start, memory and size of the service, and a soak
 	@$(BIN)/python -m containerize_deploy.benchmark_serving $(ARGS)
 
 page: $(STAMP)  ## serve the page that runs the model in the browser; ARGS='--port 8001', ARGS=--no-serve

@@ -131,6 +131,7 @@ check_parameters(
     keep=keep,
     views=views,
 )
+folder = output_folder(output_dir)
 
 
 # ## The images
@@ -199,7 +200,6 @@ head.compile(
 
 # The checkpoint keeps the epoch with the lowest training loss, the regularisation included. Nothing is chosen on the validation images, which only show how the training goes.
 
-folder = output_folder(output_dir)
 checkpoint = folder / "models" / "checkpoint.weights.h5"
 checkpoint.parent.mkdir(parents=True, exist_ok=True)
 history = head.fit(
@@ -247,7 +247,7 @@ served_features = extract_features(
 
 
 held_out, scene_sources = {}, scenes["source"].to_numpy()
-for name, (trained_on, tested) in folds(scene_sources, scenes.index.isin(train)).items():
+for name, (trained_on, tested) in folds(scene_sources, scenes.index.isin(train), labels).items():
     known = other_features[(others["source"] != name).to_numpy()]
     fold_model = fit_model(features[trained_on], labels[trained_on], known, l2, seed)
     held_out[name] = fold_model.score(served_features[tested])

@@ -436,7 +436,7 @@ def test_keras_to_tflite(workspace):
         [sys.executable, "-c", code], cwd=workspace, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    right, of = map(int, re.search(r"(\d+) of (\d+) test photographs right", done.stdout).groups())
+    right, of = map(int, re.search(r"(\d+) of (\d+) test images right", done.stdout).groups())
     assert right / of > 0.7
     served.unlink()  # so that the copying below is what brings it
     (block,) = blocks("keras-to-tflite.md", "bash")

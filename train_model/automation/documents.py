@@ -30,6 +30,7 @@ DOCUMENTS = (
     REPOSITORY / "README.md",
     REPOSITORY / "train_model" / "MODEL_CARD.md",
     REPOSITORY / "containerize_deploy" / "README.md",
+    REPOSITORY / "containerize_deploy" / "keras-to-tflite.md",
 )
 METRICS = REPOSITORY / "notebooks" / "metrics.json"
 SERVICE_TIMES = REPOSITORY / "containerize_deploy" / "benchmark_results.json"
@@ -66,7 +67,7 @@ def headline() -> str:
     served, left_out = m["tflite"]["served"], m["evaluation"]["left_out"]
     worst, best = min(row["accuracy"] for row in left_out), max(row["accuracy"] for row in left_out)
     return (
-        f"The served file has {served['MB']:.1f} MB, answers in {served['ms']:.1f} ms on one thread, and is right on "
+        f"The served file is {served['MB']:.1f} MB, answers in {served['ms']:.1f} ms on one thread of {m['tflite']['processor']}, and is right on "
         f"{m['evaluation']['test']['value']:.1%} of SUN 09's test images and on {worst:.0%} to {best:.0%} of the images of "
         f"a source that it was not trained on."
     )
@@ -219,6 +220,24 @@ def footprint() -> str:
     return table(["network", "MB", "million multiply-adds", "ms, one thread", "test accuracy"], rows)
 
 
+def formats() -> str:
+    """Size of each format, and its time on each runtime; "no" where a runtime can't load it."""
+    rows = read(METRICS)["tflite"]["formats"]
+    sizes = {row["format"]: row["MB"] for row in rows}
+    times = {(row["runtime"], row["format"]): f"{row['ms']:.1f} ms" for row in rows}
+    return table(
+        ["format", "size", "LiteRT 2", "tflite-runtime 2.14"],
+        [
+            [
+                f"`{name}`",
+                f"{size:.1f} MB",
+                *(times.get((runtime, name), "no") for runtime in ("litert", "tflite_runtime")),
+            ]
+            for name, size in sizes.items()
+        ],
+    )
+
+
 def serving() -> str:
     """The service beside the original project's."""
     r = read(SERVICE_TIMES)
@@ -264,7 +283,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         *(headline, results, left_out, recipes, protocols, variety, test, calibration, out_of_scope, themes),
-        *(ood_scores, corruptions, eight_bits, footprint, serving, service_cost),
+        *(ood_scores, corruptions, eight_bits, footprint, formats, serving, service_cost),
     )
 }
 

@@ -17,22 +17,25 @@ from train_model.final_model import fit_head
 from train_model.metrics import paired_difference
 
 
-def folds(sources: np.ndarray, trainable: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def folds(
+    sources: np.ndarray, trainable: np.ndarray, labels: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Training and test positions for each source that is left out.
 
     Args:
         sources: name of each image's source, `[n]`.
         trainable: whether an image may be trained on, `bool [n]`; all images of a source are tested.
+        labels: `int [n]`, positions in `SCENES`.
 
     Returns:
-        Source to (training positions, test positions), in order of first appearance; empty with one source only.
+        Source to (training positions, test positions), in order of first appearance; empty where a source has no others
+        beside it, or none with two scenes to tell apart.
     """
-    names = list(dict.fromkeys(sources))
-    return {
+    found = {
         name: (np.flatnonzero(trainable & (sources != name)), np.flatnonzero(sources == name))
-        for name in names
-        if len(names) > 1
+        for name in dict.fromkeys(sources)
     }
+    return found if all(len(np.unique(labels[train])) > 1 for train, _ in found.values()) else {}
 
 
 def accuracy_table(right: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
@@ -79,10 +82,10 @@ def variety_curve(
     left_out: Mapping[str, tuple[np.ndarray, np.ndarray]],
     l2: float,
     sizes: tuple[int, ...] = (60, 240),
-    draws: int = 6,
+    draws: int = 24,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Accuracy on a left-out source against the number of sources trained on, at equal numbers of images.
+    """Accuracy on a left-out source against the number of sources trained on, at equal numbers of images of each scene.
 
     Args:
         features: `[n, features]`.
@@ -90,7 +93,7 @@ def variety_curve(
         sources: `[n]`.
         left_out: from `folds`.
         l2: of the head, see `train_model.final_model.fit_head`.
-        sizes: numbers of training images, shared equally by the sources.
+        sizes: numbers of training images, a third per scene; a scene's are shared equally by the sources that have it.
         draws: of sources and images, per left-out source.
         seed: of the draws.
 
@@ -107,8 +110,12 @@ def variety_curve(
             first = complete[draw % len(complete)]
             order = [first, *rng.permutation([donor for donor in donors if donor != first])]
             for count, size in itertools.product(range(1, len(donors) + 1), sizes):
-                parts = [rng.permutation(donors[donor])[: size // count] for donor in order[:count]]
-                part = np.concatenate(parts)
+                part = []
+                for scene in range(len(SCENES)):
+                    mine = [donors[donor][labels[donors[donor]] == scene] for donor in order[:count]]
+                    mine = [rng.permutation(images) for images in mine if len(images)]
+                    part += [images[: size // len(SCENES) // len(mine)] for images in mine]
+                part = np.concatenate(part)
                 kernel, bias = fit_head(features[part], labels[part], l2)
                 hits = (features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]
                 rows.append({"left_out": name, "sources": count, "images": size, "accuracy": hits.mean()})

@@ -24,12 +24,18 @@ def world():
 
 def test_a_source_is_tested_by_a_model_of_the_others_only():
     trainable = np.arange(120) % 5 > 0
-    found = folds(SOURCES, trainable)
+    labels = np.arange(120) % 3
+    found = folds(SOURCES, trainable, labels)
     assert list(found) == ["sun", "miml", "corel"]
     for name, (train, tested) in found.items():
         assert name not in SOURCES[train] and set(SOURCES[tested]) == {name}
         assert trainable[train].all() and len(tested) == (name == SOURCES).sum()
-    assert folds(SOURCES[:60], trainable[:60]) == {}
+    assert folds(SOURCES[:60], trainable[:60], labels[:60]) == {}
+
+
+def test_a_source_without_others_of_two_scenes_is_not_left_out():
+    sources, labels = np.repeat(["own", "beaches"], 30), np.r_[np.arange(30) % 3, np.zeros(30, int)]
+    assert folds(sources, np.ones(60, bool), labels) == {}
 
 
 def test_every_source_counts_the_same():
@@ -61,7 +67,7 @@ def test_recipes_learn_and_leave_out_what_they_have_no_views_for(world):
     data = TrainingData(features, labels, np.full(120, ""), {"random_corruptions": features[None] * 1.1})
     found = recipes(data, l2=0.01, learning_rate=0.05, epochs=30)
     assert "original project, its augmentation" not in found and next(iter(found)) == "dense layer with L2"
-    train, tested = folds(SOURCES, np.ones(120, bool))["corel"]
+    train, tested = folds(SOURCES, np.ones(120, bool), labels)["corel"]
     for name, recipe in found.items():
         logits = recipe(train, features[tested])
         assert logits.shape == (30, 3)
@@ -71,7 +77,7 @@ def test_recipes_learn_and_leave_out_what_they_have_no_views_for(world):
 def test_variety_is_measured_at_equal_numbers(world):
     features, labels, _ = world
     curve = variety_curve(
-        features, labels, SOURCES, folds(SOURCES, np.ones(120, bool)), 0.01, sizes=(24,), draws=2
+        features, labels, SOURCES, folds(SOURCES, np.ones(120, bool), labels), 0.01, sizes=(24,), draws=2
     )
     assert set(curve["sources"]) == {1, 2} and set(curve["images"]) == {24}
     assert len(curve) == 3 * 2 * 2
@@ -79,7 +85,7 @@ def test_variety_is_measured_at_equal_numbers(world):
 
 def test_scores_are_compared_on_the_source_that_none_was_fitted_to(world):
     features, labels, others = world
-    train, tested = folds(SOURCES, np.ones(120, bool))["corel"]
+    train, tested = folds(SOURCES, np.ones(120, bool), labels)["corel"]
     scores = fit_scores(features[train], labels[train], others[:20], l2=0.01)
     table = auroc_table({"corel": (scores, features[tested], others[20:])})
     assert {"energy", "fourth output", "fifth nearest neighbour", SERVED} <= set(table.index)

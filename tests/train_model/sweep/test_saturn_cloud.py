@@ -213,7 +213,7 @@ def test_every_command_of_the_guide_is_run_or_needs_an_account():
     ]
     dask = [
         f"{command.format(port=8786, threads=1)} &" for command in (SCHEDULER, WORKER)
-    ]  # tests/test_sweep.py
+    ]  # tests/train_model/sweep/test_sweep.py
     assert sorted(tried) == sorted(sweeps + dask)
     for block in re.findall(r"([^\n]*)\n\n```bash account\n", GUIDE):
         assert re.search(r"\*Needs (an account|a GPU):\*$", block)
