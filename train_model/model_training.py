@@ -131,7 +131,6 @@ check_parameters(
     keep=keep,
     views=views,
 )
-folder = output_folder(output_dir)
 
 
 # ## The images
@@ -139,6 +138,7 @@ folder = output_folder(output_dir)
 dataset = load_dataset(data_dir)
 sources = load_sources(other_sources, dataset)
 images = all_images(dataset, sources)
+folder = output_folder(output_dir)
 print(f"Images: {dataset.kind}", sources, sep="\n")
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from train_model.parameters import ParameterError
+
 if TYPE_CHECKING:  # running a model needs neither Keras nor TensorFlow
     import keras
 
@@ -201,7 +203,7 @@ def convert(
 
     Raises:
         ValueError: unknown kind, or `int8` without representative images.
-        RuntimeError: Keras runs on another backend.
+        ParameterError: Keras runs on another backend.
     """
     if kind not in FORMATS:
         raise ValueError(f"Expected one of {', '.join(FORMATS)}, found {kind!r}.")
@@ -211,7 +213,7 @@ def convert(
     import tensorflow as tf  # only the conversion needs TensorFlow itself
 
     if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
+        raise ParameterError(
             f"Expected Keras on TensorFlow for a conversion to TFLite, found it on {keras.backend.backend()}: run this "
             "without KERAS_BACKEND, or with KERAS_BACKEND=tensorflow."
         )

@@ -144,6 +144,10 @@ def test_training_script_runs_by_itself(images, no_sources, tmp_path):
     wrong = subprocess.run([*SCRIPT, "--data-dir", "nowhere"], capture_output=True, text=True, cwd=tmp_path)
     assert wrong.returncode == 1
     assert "Expected a folder of images" in wrong.stderr and "Traceback" not in wrong.stderr
+    (tmp_path / "file").touch()
+    wrong = subprocess.run([*TRAIN, "--output-dir", "file"], capture_output=True, text=True, cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "Expected a folder to write to in 'output_dir'" in wrong.stderr and "Traceback" not in wrong.stderr
     done = subprocess.run(TRAIN, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "out" / "models" / "scene_mobilenet.keras").is_file()

@@ -13,6 +13,7 @@ import tensorflow
 from ai_edge_litert import schema_py_generated as schema
 
 from train_model import tflite
+from train_model.parameters import ParameterError
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,12 @@ def test_nothing_ends_where_the_representative_images_do():
     # Clients that know no signature take the first output for the probabilities.
     assert [details["shape"].tolist() for details in interpreter.get_output_details()] == [[1, 3], [1, 1]]
     assert list(interpreter.get_signature_list()["serving_default"]["inputs"]) == ["image"]
+
+
+def test_another_backend_is_named(model, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ParameterError, match="found it on jax: run this without KERAS_BACKEND"):
+        tflite.convert(model, "float32")
 
 
 def test_only_feature_maps_are_in_8_bits(model, images):
