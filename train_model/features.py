@@ -225,10 +225,17 @@ def _in_order(function: Callable, items: Iterable, ahead: int | None = None) -> 
 # --- engines ---------------------------------------------------------------------------------------------
 
 
+def gpu_available() -> bool:
+    """Whether Keras sees a GPU, on any backend."""
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except RuntimeError:  # JAX's answer where there is none
+        return False
+
+
 def _engine(backbone: Backbone, weights: str, engine: str, cache: Path) -> Callable:
     if engine == "auto":
-        gpu = bool(keras.distribution.list_devices("gpu"))
-        engine = "keras" if gpu or keras.backend.backend() != "tensorflow" else "litert"
+        engine = "keras" if gpu_available() or keras.backend.backend() != "tensorflow" else "litert"
     if engine == "keras":
         return functools.partial(_compute_keras, feature_extractor(backbone, weights))
     if engine == "litert":

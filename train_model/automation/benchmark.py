@@ -44,7 +44,14 @@ from train_model.augmentation import AUGMENTATIONS, warp
 from train_model.automation.documents import table
 from train_model.automation.notebook_run import run_notebook
 from train_model.backbones import BACKBONES, load_backbone
-from train_model.features import View, compute_litert, decoded, extract_features, litert_file
+from train_model.features import (
+    View,
+    compute_litert,
+    decoded,
+    extract_features,
+    gpu_available,
+    litert_file,
+)
 from train_model.heads import train_heads
 from train_model.metrics import scene_indices
 from train_model.tflite import processor
@@ -498,8 +505,7 @@ def measure_newcomer(repeats: int, say: Progress) -> dict:
 
 def measure_gpu(images: pd.DataFrame, repeats: int, say: Progress) -> dict | None:
     """Augmented images a second on a GPU with the Keras backend in use; `None` without a GPU."""
-    devices = keras.distribution.list_devices("gpu")
-    if not devices:
+    if not gpu_available():
         return None
     rates = []
     for repeat in range(repeats + 1):
@@ -511,7 +517,7 @@ def measure_gpu(images: pd.DataFrame, repeats: int, say: Progress) -> dict | Non
             rates.append(len(images) / (time.perf_counter() - began))
     return {
         "backend": keras.backend.backend(),
-        "devices": len(devices),
+        "devices": len(keras.distribution.list_devices("gpu")),
         "images": len(images),
         "augmented_images_a_second": median(rates[1:]),  # the first run also compiles
     }
