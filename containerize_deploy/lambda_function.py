@@ -14,7 +14,9 @@ import collections
 import hashlib
 import itertools
 import json
+import os
 import re
+import resource
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,11 +32,27 @@ from data_prep_eda.preprocessing import MAX_BYTES
 MAX_IMAGES = 16  # of one request
 FETCHES_AT_ONCE = 8  # and at most so many images in memory
 RESERVE_S = 1.0  # kept back to write the answer
+DECODE_S = 3.0  # kept back for an image: the most expensive take 1.2 s on a processor like Lambda's
+
+
+def _limit_memory() -> None:
+    """Keeps the process below the function's memory: an allocation that fails is one image's fault.
+
+    At Lambda's own limit the process ends, with every answer in it. No check of the size that a file names prevents
+    that, since AVIF's decoder allocates by the frame in the data. The other 15 % are for code, which doesn't count; below
+    512 MB the threads' stacks, which count in full and are hardly used, would leave too little.
+    """
+    megabytes = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0))
+    if megabytes:
+        limit = max(int(0.85 * megabytes), 512) << 20
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
 
 # Read and loaded while Lambda starts the environment, where the CPU is fast, and kept for every request.
 POLICY = Policy.from_environment()
 CORS_ORIGIN = cors_origin()
 MODEL = SceneModel()
+_limit_memory()
 
 FORMS = ("url", "image", "urls", "images")
 PAGE = Path(__file__).with_name("upload_page.html")  # what GET on / answers to a browser
@@ -56,8 +74,7 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     try:
         status, answer, headers = _answer(event, http, _clock(context), record)
     except Exception as error:
-        failure = record.failure(error)
-        status, answer, headers = failure.status, failure.to_json(), {}
+        status, answer, headers = *record.failure(error), {}
     record.write(context, status)
     return answer if http is None else _envelope(http, status, answer, headers)
 
@@ -127,11 +144,11 @@ def _one_of_many(
     """The answer for one image of a list; its failure is its own."""
     try:
         content = source()
-        if time_left() <= RESERVE_S:
+        if time_left() <= DECODE_S:
             raise _out_of_time()
         return classify(MODEL, content).to_json()
     except Exception as error:
-        return record.failure(error).to_json()
+        return record.failure(error)[1]
 
 
 def _sources(
@@ -332,16 +349,20 @@ class _Record:
     errors: list[str] = field(default_factory=list)
     traceback: str | None = None
 
-    def failure(self, error: Exception) -> ServiceError:
-        """Notes what went wrong, and says what the caller may know of it."""
-        if isinstance(error, ServiceError):
+    def failure(self, error: Exception) -> tuple[int, dict[str, Any]]:
+        """Notes what went wrong; returns the status, and as an answer what the caller may know of it.
+
+        Not the error: a frame that held it, and that its traceback holds, would keep a broken image in memory.
+        """
+        if not isinstance(error, ServiceError):
+            self.errors.append(f"internal: {type(error).__name__}")
+            self.traceback = "".join(traceback.format_exception(error))
+            error = ServiceError(
+                "internal", "Something went wrong here; the log knows what, under this request's id."
+            )
+        else:
             self.errors.append(f"{error.code}: {error}")
-            return error
-        self.errors.append(f"internal: {type(error).__name__}")
-        self.traceback = "".join(traceback.format_exception(error))
-        return ServiceError(
-            "internal", "Something went wrong here; the log knows what, under this request's id."
-        )
+        return error.status, error.to_json()
 
     def write(self, context: Any, status: int) -> None:
         line = {

@@ -239,7 +239,9 @@ def _decode_webp(content: bytes, size: int) -> tuple[Image.Image, int]:
     end, position, exif = 8 + int.from_bytes(content[4:8], "little"), 12, b""
     if end > len(content):
         raise _truncated()
-    while position < end:
+    for _ in range(MAX_SEGMENTS):
+        if position >= end:
+            break
         length = int.from_bytes(content[position + 4 : position + 8], "little")
         if content[position : position + 4] == b"EXIF":
             exif = content[position + 8 : position + 8 + length]
@@ -251,7 +253,9 @@ def _decode_webp(content: bytes, size: int) -> tuple[Image.Image, int]:
 
 def _decode_avif(content: bytes, size: int) -> tuple[Image.Image, int]:
     kept, position = [], 0
-    while position < len(content):
+    for _ in range(MAX_SEGMENTS):
+        if position >= len(content):
+            break
         length, kind = (
             int.from_bytes(content[position : position + 4], "big"),
             content[position + 4 : position + 8],
@@ -265,6 +269,8 @@ def _decode_avif(content: bytes, size: int) -> tuple[Image.Image, int]:
         # An AVIF is turned by properties of its own, and EXIF counts for nothing; Pillow would unpack all of it.
         kept.append(box if kind == b"mdat" else box.replace(b"Exif", b"skip"))
         position = end
+    else:
+        raise _damaged(f"more than {MAX_SEGMENTS} AVIF boxes")
     image = _decode_by_pillow(b"".join(kept), "AVIF")
     return image, _orientation(image.info.get("exif", b""))
 

@@ -207,6 +207,7 @@ async function openCamera() {
     });
   } catch (error) {
     opener.disabled = false;
+    opener.focus(); // a disabled button loses it
     return say(REFUSALS[error.name] ?? `The camera could not be opened (${error.name}).`);
   }
   stream.getVideoTracks()[0].addEventListener("ended", () => closeCamera("The camera was disconnected."));

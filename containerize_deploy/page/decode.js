@@ -3,6 +3,7 @@
 // As in data_prep_eda/preprocessing.py.
 const MAX_PIXELS = 64_000_000;
 const MAX_EDGE = 32_768;
+const HEADER = 1_000_000; // bytes in which a JPEG's size comes, behind its metadata
 const AS_IT_IS = { colorSpaceConversion: "none" }; // Pillow leaves colour profiles alone too
 
 /** Something that a person can do something about; the message is a sentence for them. */
@@ -23,6 +24,7 @@ export async function decode(file) {
     throw new Problem("It can’t be read. A folder? Choose the images in it.");
   }
   if (!head.length) throw new Problem("The file is empty.");
+  check(sizeInHeader(new Uint8Array(await file.slice(0, HEADER).arrayBuffer()))); // before a phone runs out of memory
   let bitmap;
   try {
     const webp = /^RIFF....WEBP/s.test(String.fromCharCode(...head));
@@ -30,12 +32,42 @@ export async function decode(file) {
   } catch {
     throw new Problem(whyNot(head));
   }
-  if (bitmap.width * bitmap.height > MAX_PIXELS || Math.max(bitmap.width, bitmap.height) > MAX_EDGE) {
-    const { width, height } = bitmap;
+  try {
+    check(bitmap);
+  } catch (problem) {
     bitmap.close();
-    throw new Problem(`It has ${width} × ${height} pixels; at most 64 megapixels are taken, and ${MAX_EDGE} along an edge.`);
+    throw problem;
   }
   return { bitmap, jpeg: head[0] === 0xff && head[1] === 0xd8 };
+}
+
+/** Throws a Problem if that is more than is taken. */
+function check({ width, height }) {
+  if (width * height <= MAX_PIXELS && Math.max(width, height) <= MAX_EDGE) return;
+  throw new Problem(`It has ${width} × ${height} pixels; at most 64 megapixels are taken, and ${MAX_EDGE} along an edge.`);
+}
+
+/** Width and height that a JPEG, PNG or WebP names at its start; 0 where it doesn't, which the decoder tells. */
+function sizeInHeader(bytes) {
+  const view = new DataView(bytes.buffer);
+  try {
+    if (view.getUint32(0) === 0x89504e47) return { width: view.getUint32(16), height: view.getUint32(20) };
+    const kind = view.getUint32(0) === 0x52494646 && String.fromCharCode(...bytes.subarray(12, 16)); // RIFF: WebP
+    const [low, high, bits] = [view.getUint16(26, true), view.getUint16(28, true), view.getUint32(21, true)];
+    if (kind === "VP8 ") return { width: low & 0x3fff, height: high & 0x3fff };
+    if (kind === "VP8L") return { width: 1 + (bits & 0x3fff), height: 1 + ((bits >>> 14) & 0x3fff) };
+    if (kind === "VP8X") return { width: 1 + (view.getUint32(24, true) & 0xffffff), height: 1 + (view.getUint32(26, true) >>> 8) };
+    if (view.getUint16(0) === 0xffd8) {
+      for (let at = 2; ; at += 2 + view.getUint16(at + 2)) {
+        const marker = view.getUint8(at + 1);
+        if (marker < 0xc0 || marker > 0xcf || [0xc4, 0xc8, 0xcc].includes(marker)) continue; // no frame header
+        return { width: view.getUint16(at + 7), height: view.getUint16(at + 5) };
+      }
+    }
+  } catch {
+    // It ends before its size.
+  }
+  return { width: 0, height: 0 };
 }
 
 /** Why the browser refused a file, from its first bytes. */

@@ -499,6 +499,19 @@ def test_blocks_that_are_not_run_have_a_reason_that_still_applies():
         assert any(block.startswith(start) for block in every), f"no block begins with {start}"
 
 
+def test_the_url_stays_shut_where_the_cap_fails(tmp_path):
+    """In a new account the first command fails; what is pasted behind it must not run."""
+    (block,) = (
+        b
+        for b in blocks("deploy_aws_lambda.md", "bash")
+        if b.startswith("aws lambda put-function-concurrency")
+    )
+    (tmp_path / "aws").write_text(f"#!/bin/sh\necho $2 >> {tmp_path}/log\nexit 254\n")
+    (tmp_path / "aws").chmod(0o755)
+    subprocess.run(["bash", "-c", block], env={"PATH": f"{tmp_path}:/bin:/usr/bin", "FUNCTION": "f"})
+    assert (tmp_path / "log").read_text() == "put-function-concurrency\n"
+
+
 def test_every_command_is_shell(tmp_path):
     for page in DEPLOY.glob("*.md"):
         for block in blocks(page.name, "bash"):

@@ -24,6 +24,7 @@ from containerize_deploy.scene_model import MODEL_FILE
 from containerize_deploy.settings import Policy
 from data_prep_eda.preprocessing import MAX_BYTES, MAX_PIXELS, SCENES, load_image
 from tests.containerize_deploy.fuzzing import events, mutated_images, outcome_of_answer
+from tests.data_prep_eda.costly_images import avif_bomb
 from train_model import tflite
 
 SCHEMA = json.loads(Path(lambda_function.__file__).with_name("answer.schema.json").read_text())
@@ -376,6 +377,21 @@ def test_a_wrong_setting_stops_the_function_with_a_sentence(name, value):
         pass
     told = json.loads(str(caught.value))["errorMessage"]
     assert told.startswith(f"Expected {name} to be ") and told.endswith(f"found {value!r}.")
+
+
+def test_an_image_that_would_fill_the_functions_memory_is_refused_and_leaves_nothing_behind():
+    with running() as (api, process):
+
+        def megabytes(name: str) -> float:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1024
+
+        for _ in range(3):
+            bomb = api.invoke({"image": base64_of(avif_bomb())})
+            assert bomb["error"]["code"] in ("undecodable", "too_large")
+        assert megabytes("VmHWM") < 1769
+        assert api.invoke({"image": base64_of(image_file())})["label"] in SCENES
+        assert megabytes("VmRSS") < 400
 
 
 def test_bytes_that_are_no_image():

@@ -7,6 +7,7 @@ decodes each in a process of its own and prints a table: what came of it, second
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import json
@@ -151,6 +152,26 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     # Pillow unpacks metadata also when it writes an AVIF, so the bomb is put in afterwards.
     yield "AVIF, EXIF of 655 GB", encoded(small, "AVIF", exif=harmless).replace(harmless, exif_bomb())
     yield "JPEG, EXIF of 160 MB", encoded(small, "JPEG", exif=exif_bomb(3000, 25_000))
+
+
+# An AVIF that names 64×64 pixels, while its frame and the alpha beside it hold 16,384² each, encoded from one colour.
+_AVIF_BOMB = (
+    "c-muNU{FXasVqn=%S>Yc0uY^>nP!-qnV9D5Xz0kmz}S|XT9U{B0g4$ZIYm%5LqTS82?HA7E66O#1+y4|SSK?lKN-YvVPIeaivTgF"
+    "G6Mro4Umt_V_<N~%*+Ej0W2d0<fJk|%}FdXFm%q($p_nvkYR$zIOY^&Btm40Qqy4WNGz?$0ow_(^>AiEQ2~&in^};Y52Qshiwjbr"
+    "DjlF$pdhm%6C}XQ!NCEfcoNGDog3}JYJ`*XbBgkkb1HzQ@iMSAKs*Xj&WKPfF9Q;=09x$~Vw4u;S>+a_rh^G5tK`h&0;}T6;*!+d"
+    "Vk@AU%$&@`qDreonDgZ_3vyxM40JdPBU3XA0}~4)Ya2Vz1wV6B5=(>_xH#m$*Z=?jztzF$8J`5x0jUfJ2FouW#KY>gEd1nSc}Otm"
+    "Nc&pB%ZCq7xwzUrZNnC0@0FpMd>4F$jtTDH$sk;A`6asOvyMx$sD)&lzR87At)p5;wT@~X)jFzmcxxqJC$Q4xwg*+Zf0wYBNI4k2"
+    "l8_J<n6c9;bJ>iD8w?Eb=TB)KpCTSEFfZ-"
+    "W9anB$eKX#mAlGwT>H5ztmgOvRJrTcc?<c8y%NAG}ty^o@5_>6fru3~T1^r95>9>ph`RAGF+30=ph{j31^cfmEqtc|$*$a8idHg>"
+    "zZE=iZ!rW+vhQ#xyT%sMSwX1BGdPc=>`B;5z(XxvS0fjHlESBA;o6YKS=UCUeiagDBjeXA_zF6`<-"
+    "EmiJ?Tdm&qmO?Lr8O@f<K38~S#4&&tSFa-"
+    "YuBk;2XitRin6u{UOe}4_l-9a=D`cRN39sOV$_OJD@LstwPMtYQ7cBR7`0;53c^;<-Ua}!!w6y"
+)
+
+
+def avif_bomb() -> bytes:
+    """An image whose decoder allocates 2 GB, by the frame in its data and not by the size that the file names."""
+    return zlib.decompress(base64.b85decode(_AVIF_BOMB))
 
 
 GROUPS: dict[str, Callable[[], Iterator[tuple[str, bytes]]]] = {

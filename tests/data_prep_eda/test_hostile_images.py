@@ -121,6 +121,16 @@ def test_nothing_that_is_taken_needs_more_memory_than_the_function_has():
             assert peak < 0.65 * FUNCTION_MB, name
 
 
+@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
+def test_a_file_of_many_small_pieces_is_refused(form):
+    content = encoded(noise(64, 64), form)
+    piece = b"note\0\0\0\0" if form == "WEBP" else b"\0\0\0\x08free"
+    content += piece * 60_000
+    if form == "WEBP":
+        content = content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:]
+    assert refusal(content).reason == "undecodable"
+
+
 # Honest files that look odd
 
 

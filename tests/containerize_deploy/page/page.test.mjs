@@ -130,6 +130,9 @@ test("a file that is no usable image gets a sentence, and the others their answe
   assert.match(reasons["scan.tif"], /TIFF/);
   assert.match(reasons["truncated.jpg"], /broken or incomplete/);
   assert.match(reasons["one_bit.png"], /broken or incomplete/);
+  for (const name of ["200_megapixels.jpg", "200_megapixels.webp"]) {
+    assert.match(reasons[name], /16320 × 12240 pixels/); // by its header: what follows is missing
+  }
   assert.equal(reasons["24_megapixels.jpg"], undefined);
   assert.equal(given.at(-1).shares.length, 3);
 });
@@ -148,11 +151,16 @@ test("the camera is answered live, an answer can be kept, and the camera is let 
 
 test("a camera that may not be used gets a sentence", async () => {
   const page = await visit({ prepare: (page) => page.evaluateOnNewDocument(() => {
-    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "NotAllowedError"));
+    navigator.mediaDevices.getUserMedia = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 50)); // as somebody who is asked
+      throw new DOMException("", "NotAllowedError");
+    };
   }) });
-  await page.click("#open-camera");
+  await page.focus("#open-camera");
+  await page.keyboard.press("Enter");
   await page.waitForFunction(() => /permission was not given/.test(document.querySelector("#state").innerText));
   assert.equal(await page.$eval("#open-camera", (button) => button.disabled), false);
+  assert.equal(await page.evaluate(() => document.activeElement.id), "open-camera");
 });
 
 test("what keeps the model from starting gets a sentence", async () => {

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -143,6 +144,13 @@ def write_images(folder: Path) -> None:
     png[len(png) // 2] ^= 1
     (broken / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (broken / "one_bit.png").write_bytes(png)
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 12_240, 16_320, 3) + bytes(9)
+    (broken / "200_megapixels.jpg").write_bytes(
+        b"\xff\xd8\xff\xe1" + struct.pack(">H", 60_000) + bytes(59_998) + frame
+    )
+    (broken / "200_megapixels.webp").write_bytes(
+        b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<IIHBHB", 10, 0, 16_319, 0, 12_239, 0)
+    )
     (broken / "empty.jpg").touch()
     (broken / "page.jpg").write_text("There is no photograph here, only this sentence about one.")
     (broken / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
