@@ -115,11 +115,11 @@ def plot_curves(
 
 
 def plot_protocols(protocols: pd.DataFrame, truth: str) -> plt.Figure:
-    """Recipes by each protocol against the one that counts; sound protocols would make the points rise.
+    """Recipes by each protocol against another; where both rank them alike, the points rise.
 
     Args:
         protocols: one row per recipe: `recipe`, and one column of accuracies per protocol.
-        truth: the column that counts.
+        truth: the column on the vertical axis.
 
     Returns:
         The figure, with one panel per other protocol.

@@ -28,7 +28,7 @@ def test_notebook_runs_on_the_real_images(notebook, build, real_images, monkeypa
 def test_accuracy_on_the_real_images(build, real_images):
     """With fewer epochs than the study: the ranges allow for that, and are too narrow for a broken model."""
     metrics = json.loads((build / "out" / "metrics.json").read_text())
-    assert metrics["learning_rate"]["val_accuracy"] >= 0.98
+    assert metrics["learning_rate"]["val_accuracy"] >= 0.97
     assert metrics["learning_rate"]["test"]["value"] >= 0.96
     assert metrics["evaluation"]["test"]["value"] >= 0.96
     assert metrics["tflite"]["chosen"] == "int8"

@@ -21,14 +21,46 @@ def test_log_loss_is_least_for_the_honest_model(honest):
     assert log_loss(logits, labels) < min(log_loss(factor * logits, labels) for factor in (0.5, 2))
 
 
-def test_calibration_error_tells_an_honest_model_from_a_boaster(honest):
+def test_an_honest_model_has_no_gap_and_the_error_that_chance_makes(honest):
     logits, labels = honest
-    fair = calibration_error(softmax(logits, axis=1), labels, resamples=200)
-    boast = calibration_error(softmax(4 * logits, axis=1), labels, resamples=200)
-    assert fair.value < 0.03
-    assert fair.low <= fair.value <= fair.high or fair.low == 0
-    assert boast.value > 0.1
-    assert boast.low > fair.high
+    fair = calibration_error(softmax(logits, axis=1), labels)
+    assert fair.low < 0 < fair.high and fair.low < fair.gap < fair.high
+    assert fair.ece == pytest.approx(fair.expected_if_calibrated, abs=0.01)
+
+
+@pytest.mark.parametrize(("factor", "sign"), [(4, 1), (0.25, -1)])
+def test_the_gap_tells_a_boaster_from_a_modest_model(honest, factor, sign):
+    logits, labels = honest
+    found = calibration_error(softmax(factor * logits, axis=1), labels)
+    assert sign * found.gap > 0.1
+    assert min(sign * found.low, sign * found.high) > 0
+    assert found.ece > 5 * found.expected_if_calibrated
+
+
+def test_the_gaps_interval_holds_the_truth_at_least_19_times_in_20(honest):
+    logits, labels = honest
+    parts = np.random.default_rng(1).permutation(len(labels)).reshape(40, 100)
+    found = [calibration_error(softmax(logits[part], axis=1), labels[part], draws=1) for part in parts]
+    assert sum(one.low <= 0 <= one.high for one in found) >= 36
+
+
+def test_few_images_have_an_error_without_being_miscalibrated(honest):
+    logits, labels = honest
+    few, many = (calibration_error(softmax(logits[:n], axis=1), labels[:n]) for n in (100, 4000))
+    assert few.expected_if_calibrated > 0.05 > 0.03 > many.expected_if_calibrated
+
+
+def test_the_gap_by_hand():
+    # Confidence 0.4, 81 of 263 right, one bin; the accuracy's interval is that of test_metrics.py.
+    labels = np.r_[np.zeros(81, int), np.ones(182, int)]
+    found = calibration_error(np.tile([0.4, 0.3, 0.3], (263, 1)), labels)
+    assert (found.gap, found.ece) == pytest.approx((0.4 - 81 / 263, 0.4 - 81 / 263))
+    assert (found.low, found.high) == pytest.approx((0.4 - 0.3662, 0.4 - 0.2553), abs=5e-5)
+
+
+def test_no_wrong_answer_among_few_is_no_sign_of_modesty():
+    found = calibration_error(np.tile([0.98, 0.01, 0.01], (40, 1)), np.zeros(40, int))
+    assert found.gap == pytest.approx(-0.02) and found.low < 0 < found.high
 
 
 def test_reliability_table_counts_every_image_once(honest):

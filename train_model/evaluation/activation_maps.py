@@ -19,7 +19,7 @@ def activation_maps(model: keras.Model, images: np.ndarray, batch_size: int = 32
     """How much each place speaks for each scene.
 
     Args:
-        model: a scene classifier with the layers `pool` and `logits`; see `train_model.heads.assemble`.
+        model: a scene classifier with the layers `pool` and `logits`; see `train_model.backbones.assemble`.
         images: `uint8 [n, size, size, 3]`.
         batch_size: images at a time.
 

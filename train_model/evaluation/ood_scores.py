@@ -68,20 +68,45 @@ def fit_scores(
     return scores | {SERVED: served}
 
 
-def auroc_table(held_out: Mapping[str, tuple[Mapping[str, Score], np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """AUROC of a source's scenes against its own images of other things.
+def auroc_table(
+    held_out: Mapping[str, tuple[Mapping[str, Score], np.ndarray, np.ndarray]],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """AUROC of a source's scenes against its own images of other things, and how far it is from the served score's.
 
     Args:
         held_out: source to the scores that were fitted without it, and the features of its scenes and of its others.
+        resamples: of the bootstrap: scenes and others are drawn within their source, all scores' values together.
+        seed: of the draws.
 
     Returns:
-        One row per score, one column per source, and their `mean`; best last.
+        One row per score: a column per source, their `mean`, and its `difference` from the served score's with the
+        95 % interval `low` to `high`, of this one comparison; best last.
     """
-    table = pd.DataFrame(
-        {
-            source: {name: auroc(score(scenes), score(others)) for name, score in scores.items()}
-            for source, (scores, scenes, others) in held_out.items()
-        }
-    ).rename_axis("score")
-    table["mean"] = table.mean(axis=1)
+    rng, values, draws = np.random.default_rng(seed), {}, {}
+    for source, (scores, scenes, others) in held_out.items():
+        counts = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), resamples) for x in (scenes, others)]
+        pairs = {name: (score(scenes), score(others)) for name, score in scores.items()}
+        values[source] = {name: auroc(*pair) for name, pair in pairs.items()}
+        resampled = {name: _resampled_auroc(*pair, *counts) for name, pair in pairs.items()}
+        draws[source] = {name: mine - resampled[SERVED] for name, mine in resampled.items()}
+    table = pd.DataFrame(values).rename_axis("score")
+    differences = table - table.loc[SERVED]
+    table["mean"], table["difference"] = table.mean(axis=1), differences.mean(axis=1)
+    for name in table.index.drop(SERVED):
+        gap = np.mean([mine[name] for mine in draws.values() if name in mine], axis=0)
+        table.loc[name, ["low", "high"]] = np.quantile(gap, [0.025, 0.975])
+    table.loc[SERVED, ["difference", "low", "high"]] = np.nan
     return table.sort_values("mean")
+
+
+def _resampled_auroc(
+    scenes: np.ndarray, others: np.ndarray, scene_counts: np.ndarray, other_counts: np.ndarray
+) -> np.ndarray:
+    """AUROC `[resamples]` where each value counts as often as it was drawn, from counts `[resamples, n]` and `[, m]`."""
+    order = np.argsort(others)
+    below = np.pad(np.cumsum(other_counts[:, order], axis=1), ((0, 0), (1, 0)))
+    lower, upper = (np.searchsorted(others[order], scenes, side=side) for side in ("left", "right"))
+    won = (below[:, lower] + below[:, upper]) / 2  # a tie is half won
+    return (won * scene_counts).sum(axis=1) / (len(scenes) * len(others))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from train_model.final_model import fit_head
 from train_model.heads import train_heads
 
-# Positions of the training images, and features `[m, features]` of others, to their logits `[m, scenes]`.
+# Positions of the training images, and features `[m, features]` of others, to their logits `[heads, m, scenes]`:
+# of one head, or of one per seed where the result depends on the seed.
 Recipe = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -33,7 +34,7 @@ class TrainingData:
 
 
 def recipes(
-    data: TrainingData, l2: float, learning_rate: float, epochs: int = 10, seed: int = 0
+    data: TrainingData, l2: float, learning_rate: float, epochs: int = 10, seeds: Sequence[int] = range(5)
 ) -> dict[str, Recipe]:
     """Name to recipe; the first one is served.
 
@@ -42,7 +43,8 @@ def recipes(
         l2: of the dense layer, see `fit_head`; the same for clean and augmented images.
         learning_rate: of the original project's training.
         epochs: of the original project's training.
-        seed: of the original project's training.
+        seeds: of the original project's training, one head each: without L2 and stopped after a few epochs, its heads
+            differ from seed to seed. The other recipes have one solution.
     """
 
     def dense(augmentation: str | None = None, rare: bool = False) -> Recipe:
@@ -50,7 +52,7 @@ def recipes(
             features, labels = _with_views(data, train, augmentation)
             importance = _rarity(data.subcategories[train], labels) if rare else None
             kernel, bias = fit_head(features, labels, l2, importance)
-            return tested @ kernel + bias
+            return (tested @ kernel + bias)[None]
 
         return logits
 
@@ -63,10 +65,11 @@ def recipes(
                 data.features[train[:1]],  # no validation: the last epoch counts
                 data.labels[train[:1]],
                 [learning_rate],
-                seeds=[seed],
+                seeds=seeds,
                 epochs=epochs,
             )
-            return heads.logits(heads.history.iloc[-1], tested)
+            last = heads.history[heads.history["epoch"] == epochs]
+            return np.stack([heads.logits(row, tested) for _, row in last.iterrows()])
 
         return logits
 
@@ -79,7 +82,7 @@ def recipes(
             model = LinearDiscriminantAnalysis("lsqr", shrinkage=0.8, priors=priors).fit(features, labels)
             answers = np.full((len(tested), 3), -np.inf)
             answers[:, classes] = model.predict_log_proba(tested)
-            return answers
+            return answers[None]
 
         return logits
 
@@ -94,6 +97,11 @@ def recipes(
         found["dense layer, random corruptions"] = dense("random_corruptions")
         found["discriminant, random corruptions"] = discriminant("random_corruptions")
     return found
+
+
+def share_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Share of a recipe's heads that are right on each image, `[m]`, from logits `[heads, m, scenes]`."""
+    return (logits.argmax(axis=-1) == labels).mean(axis=0)
 
 
 def _with_views(
