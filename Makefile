@@ -40,7 +40,7 @@ install = { uv --version && uv pip install --quiet --no-deps --python $(BIN)/pyt
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c $(SUPPORTED)
-	@test -x $(BIN)/python || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || { echo "Creating $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing the pinned packages into $(VENV) (a minute or two, once)"
 	@$(call install,requirements.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -139,6 +139,7 @@ def extract_features(
         CacheError: the cache cannot be read or written.
     """
     backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
+    paths = list(paths)  # a column of a table counts by its own index
     name = _configuration(backbone, weights) + (f"-{_digest(model).hex()[:16]}" if model else "")
     folders = [_cache_folder(root, name, view) for root in (cache, SHIPPED_CACHE)]
     with _usable(cache):

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from data_prep_eda.dataset import SAMPLE
@@ -48,6 +49,13 @@ def test_litert_and_keras_agree(paths, cache, tmp_path):
     assert litert.shape == (9, 1024)
     assert np.abs(litert - keras).max() < 1e-3
     assert np.abs(litert - keras).mean() < 1e-5
+
+
+def test_a_part_of_a_tables_column_will_do(paths, cache, computed):
+    column = pd.Series(paths)[1:3]
+    assert (extract_features(column, cache=cache) == extract_features(paths[1:3], cache=cache)).all()
+    with_views = View(AUGMENTATIONS["as_intended"], 7, 0)
+    assert len(extract_features(column, view=with_views, cache=cache)) == 2
 
 
 def test_the_same_image_under_another_name_is_not_computed_again(paths, cache, tmp_path, computed):
