@@ -19,9 +19,8 @@ from data_prep_eda.preprocessing import SCENES, SUFFIXES, ImageError, load_image
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = Path(__file__).parent / "sample"
 PREPARED = REPOSITORY / "data"
-CACHE = Path(
-    os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache"
-).expanduser()  # what can be computed again
+# What can be computed again.
+CACHE = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expanduser()
 MANIFEST = Path(__file__).parent / "sun09_manifest.csv"
 SPLITS = ("train", "validation", "test")
 # Images that are not read here, but that most image programs can export.

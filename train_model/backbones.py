@@ -160,11 +160,7 @@ def load_backbone(backbone: Backbone, weights: str = "auto") -> keras.Model:
     path = find_weights(backbone, weights)
     try:
         network.load_weights(path)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-    ) as error:  # what h5py and Keras raise for a part of a file, or another's
+    except (OSError, ValueError, KeyError) as error:  # of h5py and Keras, for a part of a file or another's
         raise WeightsNotFound(
             f"Expected the weights of {backbone.name} in {path}, found a damaged file or another network's "
             f"({type(error).__name__}). Delete it, and fetch or copy it again."

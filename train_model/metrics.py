@@ -189,9 +189,9 @@ def calibration_error(
 
     The gap's interval is that of the accuracy, Wilson's, the confidences being given: it also holds where hardly any
     answer is wrong, and errs on the wide side, since answers with different chances of being right vary less together
-    than equal ones do. The ECE is an absolute value, so it is above 0 by chance alone, the more so the fewer images a bin has (Kumar, Liang
-    & Ma, "Verified Uncertainty Calibration", NeurIPS 2019). What chance makes of it is simulated: every r_i is drawn as
-    right with probability c_i (Bröcker & Smith, Weather and Forecasting 22, 2007).
+    than equal ones do. The ECE is an absolute value, so it is above 0 by chance alone, the more so the fewer images a bin
+    has (Kumar, Liang & Ma, "Verified Uncertainty Calibration", NeurIPS 2019). What chance makes of it is simulated: every
+    r_i is drawn as right with probability c_i (Bröcker & Smith, Weather and Forecasting 22, 2007).
 
     Args:
         probabilities: `[n, scenes]`.

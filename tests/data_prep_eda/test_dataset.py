@@ -244,3 +244,10 @@ def test_names_that_are_not_text_are_split_listed_and_packed(images, tmp_path, e
 def test_a_pipe_is_listed_and_not_waited_for(images):
     os.mkfifo(images / "coast" / "pipe.jpg")
     assert load_dataset(str(images)).rejected["reason"].tolist() == ["a broken link or a device, not a file"]
+
+
+def test_the_cache_may_lie_in_the_home_folder(tmp_path):
+    program = "from data_prep_eda.dataset import CACHE; print(CACHE)"
+    environment = os.environ | {"SCENES_CACHE_DIR": "~/kept", "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "kept")
