@@ -134,6 +134,35 @@ class SceneModel:
         )
 
 
+def find_model(name: str | Path | None = None) -> Path:
+    """The model's file that a command's `--model` names.
+
+    Args:
+        name: a `.tflite` file, or the folder of a run that has converted its model; None for the file that is served
+            by default.
+
+    Raises:
+        ModelError: there is none; the sentence says what to do.
+    """
+    if name is None:
+        return MODEL_FILE
+    path = Path(name).expanduser()
+    if path.is_dir():
+        inside = [path / "models" / MODEL_FILE.name, path / MODEL_FILE.name]
+        model = next((file for file in inside if file.is_file()), None)
+        if model is None:
+            raise ModelError(
+                f"Expected the run {path} to have models/{MODEL_FILE.name}, found no such file. "
+                "Notebook 07 writes it: finish the run, or name another."
+            )
+        return model
+    if not path.exists():
+        raise ModelError(f"Expected a .tflite file or the folder of a run, found nothing at {path}.")
+    if path.suffix != ".tflite":
+        raise ModelError(f"Expected a .tflite file or the folder of a run, found the file {path.name}.")
+    return path
+
+
 def cpus() -> int:
     """How many CPUs' worth of time this Lambda function has, from its memory; 1 outside Lambda.
 
