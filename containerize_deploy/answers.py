@@ -50,7 +50,7 @@ class ServiceError(Exception):
         return {"error": {"code": self.code, "status": self.status, "message": str(self)}}
 
 
-def classify(model: SceneModel, content: bytes) -> Classification:
+def classify_bytes(model: SceneModel, content: bytes) -> Classification:
     """Classifies an image file's bytes.
 
     Raises:

@@ -100,7 +100,7 @@ def latency(rounds: int) -> dict[str, Any]:
     keras-image-helper does), and a float32 model on tflite-runtime. Both models are MobileNet with the same
     number of multiplications. Where tflite-runtime cannot be installed, LiteRT stands in, and the result says so.
     """
-    from containerize_deploy.answers import classify
+    from containerize_deploy.answers import classify_bytes
     from containerize_deploy.scene_model import SceneModel
 
     model = SceneModel(threads=1)
@@ -109,7 +109,7 @@ def latency(rounds: int) -> dict[str, Any]:
     for name, size in SIZES.items():
         content = image_file(size)
         turns = rounds if size[0] < 2000 else max(3, rounds // 3)
-        sides = {"service": lambda c=content: classify(model, c), "original": lambda c=content: original(c)}
+        sides = {"service": lambda c=content: classify_bytes(model, c), "original": lambda c=content: original(c)}
         times: dict[str, list[float]] = {side: [] for side in sides}
         processor: dict[str, list[float]] = {side: [] for side in sides}
         for turn in range(turns + 2):
@@ -249,12 +249,12 @@ def memory() -> dict[str, Any]:
     code = (
         "import sys, json\n"
         "from containerize_deploy.lambda_function import lambda_handler, MODEL\n"
-        "from containerize_deploy.answers import classify\n"
+        "from containerize_deploy.answers import classify_bytes\n"
         "def now(name):\n"
         "    with open('/proc/self/status') as status:\n"
         "        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(name))\n"
         "rest = now('VmRSS')\n"
-        "classify(MODEL, open(sys.argv[1], 'rb').read())\n"
+        "classify_bytes(MODEL, open(sys.argv[1], 'rb').read())\n"
         "print(json.dumps({'at_rest': round(rest), 'peak': round(now('VmHWM'))}))\n"
     )
     cases = {name: image_file(size) for name, size in SIZES.items()}

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from containerize_deploy.answers import ServiceError, classify, fetch_image
+from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
 from containerize_deploy.scene_model import ModelError, SceneModel
 from containerize_deploy.settings import Policy, SettingsError
 from containerize_deploy.test import describe, unreadable
@@ -98,7 +98,7 @@ def is_url(name: str) -> bool:
 def _answer(model: SceneModel, source: str, policy: Policy) -> dict[str, Any]:
     try:
         content = fetch_image(source, policy) if is_url(source) else _read(source)
-        return {"file": source, **classify(model, content).to_json()}
+        return {"file": source, **classify_bytes(model, content).to_json()}
     except ServiceError as error:
         return {"file": source, **error.to_json()}
 

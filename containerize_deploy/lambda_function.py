@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from containerize_deploy.answers import ServiceError, classify, fetch_image
+from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
 from containerize_deploy.scene_model import SceneModel
 from containerize_deploy.settings import Policy, cors_origin
 from data_prep_eda.preprocessing import MAX_BYTES
@@ -106,13 +106,13 @@ def _classify_event(event: Any, time_left: Callable[[], float], record: _Record)
     """Answers a plain event, or an image's bytes as they came in an HTTP body."""
     if isinstance(event, bytes):
         record.images = 1
-        return {**classify(MODEL, event).to_json(), "model": MODEL.identity}
+        return {**classify_bytes(MODEL, event).to_json(), "model": MODEL.identity}
     form = _form(event)
     images = event[form] if form.endswith("s") else [event[form]]
     record.images = len(images)
     sources = _sources(images, form.startswith("image"), time_left)
     if not form.endswith("s"):
-        return {**classify(MODEL, next(sources)()).to_json(), "model": MODEL.identity}
+        return {**classify_bytes(MODEL, next(sources)()).to_json(), "model": MODEL.identity}
     answers = [_one_of_many(source, time_left, record) for source in sources]
     return {"answers": answers, "model": MODEL.identity}
 
@@ -146,7 +146,7 @@ def _one_of_many(
         content = source()
         if time_left() <= DECODE_S:
             raise _out_of_time()
-        return classify(MODEL, content).to_json()
+        return classify_bytes(MODEL, content).to_json()
     except Exception as error:
         return record.failure(error)[1]
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from containerize_deploy.answers import ServiceError, classify
+from containerize_deploy.answers import ServiceError, classify_bytes
 from containerize_deploy.page import website
 from containerize_deploy.scene_model import SceneModel
 from data_prep_eda.files import write_text
@@ -132,7 +132,7 @@ def agreement(ask: Ask, folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".avif"}:
             with contextlib.suppress(ServiceError):
-                expected[path] = classify(model, path.read_bytes())
+                expected[path] = classify_bytes(model, path.read_bytes())
     paths = list(expected)
     scenes = scopes = 0
     differences = []

@@ -358,11 +358,11 @@ def test_the_images_of_a_batch_are_let_go_after_their_turn(monkeypatch):
 
     def count(model, content):
         at_once.append(sum(isinstance(thing, Content) for thing in gc.get_objects()))
-        return classify(model, content)
+        return classify_bytes(model, content)
 
-    classify = lambda_function.classify
+    classify_bytes = lambda_function.classify_bytes
     monkeypatch.setattr(fetching, "fetch", fetch)
-    monkeypatch.setattr(lambda_function, "classify", count)
+    monkeypatch.setattr(lambda_function, "classify_bytes", count)
     ask({"urls": ["https://photos.example"] * MAX_IMAGES})
     assert len(at_once) == MAX_IMAGES
     assert 0 < max(at_once) <= FETCHES_AT_ONCE
@@ -460,7 +460,7 @@ def test_the_unexpected_is_logged_and_not_told(monkeypatch, capsys):
     def stumble(*arguments):
         raise RuntimeError(f"/var/task/secret.py: {os.environ['AWS_SECRET_ACCESS_KEY']}")
 
-    monkeypatch.setattr(lambda_function, "classify", stumble)
+    monkeypatch.setattr(lambda_function, "classify_bytes", stumble)
     answer = json.dumps(ask({"image": base64_of(image_file())}))
     assert json.loads(answer)["error"]["code"] == "internal"
     for secret in ("sesame", "/var/task", "RuntimeError", "Traceback"):
