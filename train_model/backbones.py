@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from data_prep_eda.files import replacing
-from data_prep_eda.preprocessing import SCENES
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
@@ -187,19 +186,20 @@ def feature_extractor(backbone: Backbone, weights: str = "auto") -> keras.Model:
     return keras.Model(image, pooled, name=f"{backbone.name}_features")
 
 
-def build_classifier(backbone: Backbone, weights: str = "auto") -> keras.Model:
+def build_classifier(backbone: Backbone, classes: int, weights: str = "auto") -> keras.Model:
     """The full model with an untrained head; only its dense layer is trainable.
 
     Args:
         backbone: which network.
+        classes: how many.
         weights: see `find_weights`.
 
     Returns:
         Keras model from `[n, size, size, 3]` RGB with levels 0 to 255 to a dictionary with `probabilities`
-        `[n, 3]` in the order of `SCENES`.
+        `[n, classes]` in the order of the class names.
     """
     extractor = feature_extractor(backbone, weights)
-    logits = keras.layers.Dense(len(SCENES), name="logits")(extractor.output)
+    logits = keras.layers.Dense(classes, name="logits")(extractor.output)
     probabilities = keras.layers.Softmax(name="probabilities")(logits)
     return keras.Model(extractor.input, {"probabilities": probabilities}, name=f"scene_{backbone.name}")
 
@@ -209,14 +209,14 @@ def assemble(backbone: Backbone, kernel: np.ndarray, bias: np.ndarray, weights: 
 
     Args:
         backbone: the frozen network whose features the head was trained on.
-        kernel: `[features, scenes]`.
-        bias: `[scenes]`.
+        kernel: `[features, classes]`.
+        bias: `[classes]`.
         weights: see `find_weights`.
 
     Returns:
         See `build_classifier`.
     """
-    model = build_classifier(backbone, weights)
+    model = build_classifier(backbone, len(bias), weights)
     model.get_layer("logits").set_weights([kernel, bias])
     return model
 

@@ -1,24 +1,35 @@
 """The served model: one dense layer on frozen features, and the OOD score, on top of the backbone.
 
-The head is the original project's, a dense layer with softmax, with L2 and trained until it has converged. Notebook 06
-trains it in Keras. The problem is convex, so there is one answer, and `fit_head` finds the same one in a second by
-scikit-learn: the many heads of the comparisons come from it.
+The head is the original project's, a dense layer with softmax, with L2:
+
+    kernel, bias = argmin  mean_i w_i (-log softmax(kernel' f_i + bias)[y_i])  +  l2 * |kernel|^2
+
+The problem is convex, so it has one solution. `fit_head` finds it by scikit-learn's solver, and notebook 06 gives it to
+the Keras layer, which says by how much its own training with Adam falls short of it.
 """
 
 from __future__ import annotations
 
+import logging
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
 
-from data_prep_eda.preprocessing import SCENES
+from data_prep_eda.files import replacing
 from train_model.backbones import BACKBONES, Backbone, assemble
 from train_model.out_of_scope import OodScore, fit_ood_score
+from train_model.parameters import ParameterError
+from train_model.record import MODEL, opened_alone, read_metrics
 
-NEVER = -100.0  # bias of a scene that a training set has no image of
+NEVER = -100.0  # bias of a class that a training set has no image of
+TOLERANCE = 1e-6  # of the solver, in the largest number of the gradient
 
 
 @dataclass(frozen=True)
@@ -26,8 +37,8 @@ class FinalModel:
     """A head and its OOD score.
 
     Attributes:
-        kernel: `float32 [features, scenes]`.
-        bias: `float32 [scenes]`.
+        kernel: `float32 [features, classes]`.
+        bias: `float32 [classes]`.
         score: the OOD score, whose threshold is 0.
     """
 
@@ -36,7 +47,7 @@ class FinalModel:
     score: OodScore
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Probabilities `[n, scenes]` of pooled features `[n, features]`."""
+        """Probabilities `[n, classes]` of pooled features `[n, features]`."""
         return softmax(features @ self.kernel + self.bias, axis=1)
 
     def build(self, backbone: str | Backbone = "mobilenet", weights: str = "auto") -> keras.Model:
@@ -48,7 +59,7 @@ class FinalModel:
 
         Returns:
             Keras model from `[n, size, size, 3]` RGB with levels 0 to 255 to a dictionary of `probabilities`
-            `[n, 3]` in the order of `SCENES`, and `score` `[n, 1]`, which is 0 or more for an image in scope.
+            `[n, classes]` in the order of the class names, and `score` `[n, 1]`, which is 0 or more for an image in scope.
         """
         backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
         classifier = assemble(backbone, self.kernel, self.bias, weights)
@@ -61,34 +72,139 @@ class FinalModel:
 
 
 def fit_model(
-    features: np.ndarray, labels: np.ndarray, others: np.ndarray, l2: float, seed: int = 0
+    features: np.ndarray,
+    labels: np.ndarray,
+    others: np.ndarray,
+    l2: float,
+    classes: int,
+    seed: int = 0,
+    importance: np.ndarray | None = None,
 ) -> FinalModel:
     """Head and OOD score in one go; see `fit_head` and `train_model.out_of_scope.fit_ood_score`."""
-    kernel, bias = fit_head(features, labels, l2)
-    return FinalModel(kernel, bias, fit_ood_score(features, kernel, bias, others, seed))
+    kernel, bias = fit_head(features, labels, l2, classes, importance)
+    return FinalModel(kernel, bias, fit_ood_score(features, labels, kernel, bias, others, seed))
 
 
 def fit_head(
-    features: np.ndarray, labels: np.ndarray, l2: float, importance: np.ndarray | None = None
+    features: np.ndarray, labels: np.ndarray, l2: float, classes: int, importance: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The dense layer with the least mean cross-entropy + l2 * |kernel|^2, as `keras.regularizers.L2(l2)` means it.
 
     Args:
         features: `[n, features]`.
-        labels: `int [n]`, positions in `SCENES`. A scene without an image is never predicted.
+        labels: `int [n]`, positions in the class names. A class without an image is never predicted.
         l2: strength of the regularisation; the bias is not regularised.
-        importance: how much each image counts, `[n]`; all alike by default.
+        classes: how many.
+        importance: how much each image counts, `[n]`, of mean 1 (see `class_importance`); all alike by default.
 
     Returns:
-        Kernel `float32 [features, scenes]` and bias `float32 [scenes]` of the logits.
+        Kernel `float32 [features, classes]` and bias `float32 [classes]` of the logits. The gradient at the solution is
+        below 1e-6 in each number, which leaves a probability right to three places.
     """
-    mean = features.mean(axis=0)  # centred features converge sooner, to the same head
-    # Of two scenes scikit-learn regularises the difference of their kernels, which is twice as long as either.
+    mean = features.mean(axis=0, dtype=np.float64)  # centred features converge sooner, to the same head
+    # Of two classes scikit-learn regularises the difference of their kernels, which is twice as long as either.
     inverse = (2 if len(np.unique(labels)) == 2 else 1) / (2 * l2 * len(features))
-    regression = LogisticRegression(C=inverse, max_iter=2000).fit(features - mean, labels, importance)
-    kernel, bias = regression.coef_.T, regression.intercept_
-    if kernel.shape[1] == 1:  # the second scene's log odds
+    solver = LogisticRegression(
+        C=inverse, tol=TOLERANCE, max_iter=10_000
+    )  # in float64: float32 ends too early
+    solver.fit(features - mean, labels, importance)
+    kernel, bias = solver.coef_.T, solver.intercept_
+    if kernel.shape[1] == 1:  # the second class's log odds
         kernel, bias = np.c_[-kernel, kernel] / 2, np.r_[-bias, bias] / 2
-    full_kernel, full_bias = np.zeros((features.shape[1], len(SCENES))), np.full(len(SCENES), NEVER)
-    full_kernel[:, regression.classes_], full_bias[regression.classes_] = kernel, bias - mean @ kernel
+    full_kernel, full_bias = np.zeros((features.shape[1], classes)), np.full(classes, NEVER)
+    full_kernel[:, solver.classes_], full_bias[solver.classes_] = kernel, bias - mean @ kernel
     return full_kernel.astype(np.float32), full_bias.astype(np.float32)
+
+
+def class_importance(labels: np.ndarray, class_weights: str = "none") -> np.ndarray | None:
+    """How much each image counts, `[n]` of mean 1.
+
+    Args:
+        labels: `int [n]`.
+        class_weights: `none` (every image counts the same; the answer is None) or `balanced` (every class does).
+    """
+    if class_weights == "none":
+        return None
+    _, position, count = np.unique(labels, return_inverse=True, return_counts=True)
+    return len(labels) / (len(count) * count[position])
+
+
+def held_out_scores(
+    features: np.ndarray,
+    served_features: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    strata: np.ndarray,
+    others: np.ndarray,
+    l2: float,
+    classes: int,
+    seed: int = 0,
+    n_folds: int = 5,
+) -> np.ndarray:
+    """OOD score of each training image by a head and a score that were fitted without its fold.
+
+    Args:
+        features: of the training images, `[n, features]`; what the models are fitted to.
+        served_features: of the same images, by the backbone that is served: what is scored.
+        labels: `int [n]`.
+        groups: `int [n]`; images that belong together (copies, a series) are in one fold.
+        strata: `[n]`, such as class and source: each fold has its share of every stratum.
+        others: features of images of other classes, `[m, features]`.
+        l2: see `fit_head`.
+        classes: see `fit_head`.
+        seed: of the folds and of the score's clusters.
+        n_folds: how many; less where there are fewer groups.
+
+    Returns:
+        `[n]`.
+    """
+    scores = np.zeros(len(features))
+    folds = StratifiedGroupKFold(min(n_folds, len(np.unique(groups))), shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # of strata with fewer images than folds
+        warnings.simplefilter("ignore", UserWarning)
+        splits = list(folds.split(features, pd.factorize(strata)[0], groups))
+    for rest, fold in splits:
+        model = fit_model(features[rest], labels[rest], others, l2, classes, seed)
+        scores[fold] = model.score(served_features[fold])
+    return scores
+
+
+def save_model(model: keras.Model, folder: Path) -> list[Path]:
+    """Saves a model as `.keras` and, as the original project did, as `.h5`.
+
+    Args:
+        model: of layers that Keras has itself; `.h5` files of others load in this project only.
+        folder: created if needed. A save that fails leaves the files of the save before.
+
+    Returns:
+        The two files.
+    """
+    files = [folder / f"{MODEL}{suffix}" for suffix in (".keras", ".h5")]  # Keras goes by the suffix
+    for path in files:
+        with replacing(path) as part, warnings.catch_warnings():
+            # Keras calls .h5 legacy each time; readers of the original project expect it.
+            warnings.simplefilter("ignore")
+            logging.disable(logging.WARNING)
+            try:
+                model.save(part)
+            finally:
+                logging.disable(logging.NOTSET)
+    return files
+
+
+def trained_model(folder: Path) -> Path:
+    """The model that a run trained; the committed one, said in a sentence, where a notebook was opened alone.
+
+    Raises:
+        ParameterError: the run has trained none, or did not save it.
+    """
+    path = folder / "models" / f"{MODEL}.keras"
+    if opened_alone(folder):
+        print("No model has been trained here, so this is about the published one.")
+        return Path(__file__).parent / path.name
+    if not path.is_file() or not read_metrics(folder).get("final", {}).get("saved", True):
+        raise ParameterError(
+            f"Expected the model of this run at {path}, found none. Run notebook 06_train_final_model with the same "
+            "'output_dir', and with 'save_files'."
+        )
+    return path

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,8 +18,25 @@ import pandas as pd
 from keras import ops
 from scipy.special import softmax
 
-from data_prep_eda.preprocessing import SCENES
 from train_model.metrics import loss_and_accuracy
+
+ORIGINAL_RESULTS = Path(__file__).parent / "original_results.csv"
+
+
+def original_results(backbone: str, augmentation: str, run: str = "sweep") -> pd.DataFrame:
+    """Validation accuracies that the original project's notebooks show.
+
+    Args:
+        backbone: `mobilenet` or `xception`.
+        augmentation: `none` or `as_implemented`.
+        run: `first run` or `sweep`.
+
+    Returns:
+        One row per learning rate and epoch: `learning_rate`, `epoch`, `val_accuracy`, `ms_per_step`.
+    """
+    table = pd.read_csv(ORIGINAL_RESULTS)
+    chosen = (table["backbone"] == backbone) & (table["augmentation"] == augmentation) & (table["run"] == run)
+    return table[chosen].drop(columns=["backbone", "augmentation", "run"]).reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -29,8 +47,8 @@ class TrainedHeads:
         history: one row per head and epoch: `learning_rate`, `seed`, `epoch` (from 1), `loss`, `accuracy`,
             `val_loss`, `val_accuracy`, all of the weights after the epoch; the training figures on the views
             that the epoch trained on.
-        kernels: (learning rate, seed) to `float32 [epochs, features, scenes]`, after each epoch.
-        biases: (learning rate, seed) to `float32 [epochs, scenes]`, after each epoch.
+        kernels: (learning rate, seed) to `float32 [epochs, features, classes]`, after each epoch.
+        biases: (learning rate, seed) to `float32 [epochs, classes]`, after each epoch.
     """
 
     history: pd.DataFrame
@@ -44,12 +62,12 @@ class TrainedHeads:
         return best.sort_values(["learning_rate", "seed"], ignore_index=True)
 
     def weights(self, row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel `[features, scenes]` and bias `[scenes]` of the head and epoch of a row of `history`."""
+        """Kernel `[features, classes]` and bias `[classes]` of the head and epoch of a row of `history`."""
         key, epoch = (row["learning_rate"], int(row["seed"])), int(row["epoch"]) - 1
         return self.kernels[key][epoch], self.biases[key][epoch]
 
     def logits(self, row: pd.Series, features: np.ndarray) -> np.ndarray:
-        """Logits `[n, scenes]` of `[n, features]` by the head and epoch of a row of `history`."""
+        """Logits `[n, classes]` of `[n, features]` by the head and epoch of a row of `history`."""
         kernel, bias = self.weights(row)
         return features @ kernel + bias
 
@@ -74,9 +92,9 @@ class _Adam:
         self.weights -= self.rates * np.float32(scale) * self.mean / (np.sqrt(self.square) + np.float32(1e-7))
 
 
-def _start(features: int, seed: int) -> np.ndarray:
-    """The initial kernel `[features, scenes]` of `Dense(..., kernel_initializer=GlorotUniform(seed))`."""
-    return ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((features, len(SCENES))))
+def _start(features: int, classes: int, seed: int) -> np.ndarray:
+    """The initial kernel `[features, classes]` of `Dense(..., kernel_initializer=GlorotUniform(seed))`."""
+    return ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((features, classes)))
 
 
 def train_heads(
@@ -86,20 +104,22 @@ def train_heads(
     validation_labels: np.ndarray,
     learning_rates: Sequence[float],
     *,
+    classes: int,
     seeds: Sequence[int] = (0,),
     epochs: int = 10,
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainedHeads:
-    """Trains one head a learning rate and seed with Adam and cross-entropy.
+    """Trains one head per learning rate and seed with Adam and cross-entropy.
 
     Args:
         features: `float32 [n, features]`; or a function from the epoch, from 0, to the features of that epoch's
             augmented view, rows in the same order.
-        labels: `int [n]`, indices into `SCENES`.
+        labels: `int [n]`, positions in the class names.
         validation_features: `float32 [m, features]`.
         validation_labels: `int [m]`.
         learning_rates: all are trained in one pass.
+        classes: number of classes, the length of the logits.
         seeds: of the initial weights and of the order of the images; one pass each.
         epochs: passes over the training images.
         batch_size: batch size.
@@ -109,17 +129,17 @@ def train_heads(
         Curves, and the weights of every head after every epoch.
     """
     view = features if callable(features) else lambda epoch: features
-    heads, length, scenes = len(learning_rates), validation_features.shape[1], len(SCENES)
+    heads, length = len(learning_rates), validation_features.shape[1]
     # The heads' outputs lie side by side in one matrix, and so do their learning rates.
-    rates = np.repeat(np.asarray(learning_rates, np.float32), scenes)
-    wanted = np.eye(scenes, dtype=np.float32)[labels]
+    rates = np.repeat(np.asarray(learning_rates, np.float32), classes)
+    wanted = np.eye(classes, dtype=np.float32)[labels]
 
     rows = []
     kernels: dict[tuple[float, int], list[np.ndarray]] = {}
     biases: dict[tuple[float, int], list[np.ndarray]] = {}
     for number, seed in enumerate(seeds):
-        kernel = _Adam(np.tile(_start(length, seed), heads), rates)
-        bias = _Adam(np.zeros(heads * scenes, np.float32), rates)
+        kernel = _Adam(np.tile(_start(length, classes, seed), heads), rates)
+        bias = _Adam(np.zeros(heads * classes, np.float32), rates)
         rng = np.random.default_rng(seed)
         for epoch in range(epochs):
             order = rng.permutation(len(labels))
@@ -127,15 +147,15 @@ def train_heads(
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
                 inputs = seen[batch]
-                logits = (inputs @ kernel.weights + bias.weights).reshape(len(batch), heads, scenes)
+                logits = (inputs @ kernel.weights + bias.weights).reshape(len(batch), heads, classes)
                 error = softmax(logits, axis=-1) - wanted[batch, None]
                 error = error.reshape(len(batch), -1) / np.float32(len(batch))
                 kernel.step(inputs.T @ error)
                 bias.step(error.sum(axis=0))
-            logits = (seen @ kernel.weights + bias.weights).reshape(-1, heads, scenes)
-            val_logits = (validation_features @ kernel.weights + bias.weights).reshape(-1, heads, scenes)
+            logits = (seen @ kernel.weights + bias.weights).reshape(-1, heads, classes)
+            val_logits = (validation_features @ kernel.weights + bias.weights).reshape(-1, heads, classes)
             for head, rate in enumerate(learning_rates):
-                own = slice(head * scenes, (head + 1) * scenes)
+                own = slice(head * classes, (head + 1) * classes)
                 kernels.setdefault((rate, seed), []).append(kernel.weights[:, own].copy())
                 biases.setdefault((rate, seed), []).append(bias.weights[own].copy())
                 row = {"learning_rate": rate, "seed": seed, "epoch": epoch + 1}

@@ -5,6 +5,7 @@ On calibration: Guo et al., "On Calibration of Modern Neural Networks", ICML 201
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -12,9 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 from scipy.stats import binomtest
+from scipy.stats import t as student_t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from data_prep_eda.preprocessing import SCENES, load_image
+from data_prep_eda.preprocessing import load_image
 
 
 @dataclass(frozen=True)
@@ -39,43 +41,86 @@ class Proportion:
         return f"{self.value:.3f} (95 % interval {self.low:.3f} to {self.high:.3f}, {self.successes} of {self.trials})"
 
 
-def accuracy(labels: np.ndarray, predicted: np.ndarray) -> Proportion:
-    """Accuracy with its Wilson score interval (Wilson 1927, JASA 22:209), which stays within 0 and 1.
+def share(hits: np.ndarray) -> Proportion:
+    """Share of true entries in `bool [n]` with its Wilson score interval (Wilson 1927, JASA 22:209), within 0 and 1.
+
+    Example:
+        `share(np.array([True] * 9 + [False]))` prints as `0.900 (95 % interval 0.596 to 0.982, 9 of 10)`. Of no entries
+        at all nothing is known: the share is missing, and the interval goes from 0 to 1.
+    """
+    count, trials = int(np.sum(hits)), len(hits)
+    if not trials:
+        return Proportion(0, 0, np.nan, 0.0, 1.0)
+    interval = binomtest(count, trials).proportion_ci(0.95, method="wilson")
+    return Proportion(count, trials, count / trials, float(interval.low), float(interval.high))
+
+
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> Proportion:
+    """Share of equal entries of `int [n]` and `int [n]`, with its interval; see `share`."""
+    return share(np.asarray(truth) == np.asarray(predicted))
+
+
+def auroc(known: np.ndarray, others: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that the score of an image of the classes is above another image's."""
+    truth = np.r_[np.ones(len(known)), np.zeros(len(others))]
+    return float(roc_auc_score(truth, np.r_[known, others]))
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """Counts `[classes, classes]` with the true class in the row and the predicted one in the column."""
+    return confusion_matrix(truth, predicted, labels=range(len(class_names)))
+
+
+def worst_confusions(
+    truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], n: int = 10
+) -> pd.DataFrame:
+    """The `n` most frequent mistakes: `label`, `predicted`, `images`, and their `share` of the label's images.
+
+    Example:
+        With 200 classes a matrix has 40,000 cells; ten rows say what a reader looks for.
+    """
+    matrix = confusion(truth, predicted, class_names)
+    rows, columns = np.nonzero(matrix * (1 - np.eye(len(matrix), dtype=int)))
+    names, counts = np.array(class_names, object), matrix[rows, columns]
+    table = pd.DataFrame({"label": names[rows], "predicted": names[columns], "images": counts})
+    table["share"] = counts / matrix.sum(axis=1)[rows]
+    return table.sort_values("images", ascending=False, kind="stable", ignore_index=True).head(n)
+
+
+def per_class(truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
+    """Precision, recall with its 95 % interval (`low`, `high`), F1 and number of images per class.
 
     Args:
-        labels: `int [n]`.
+        truth: `int [n]`, positions in `class_names`.
         predicted: `int [n]`.
+        class_names: the classes, one row each.
 
     Returns:
-        The share of equal entries.
+        The table, indexed by class. Recall is missing where there is no image. The macro average, in which every class
+        counts the same, is the mean of its column `recall`.
     """
-    right = int(np.sum(labels == predicted))
-    interval = binomtest(right, len(labels)).proportion_ci(0.95, method="wilson")
-    return Proportion(right, len(labels), right / len(labels), float(interval.low), float(interval.high))
-
-
-def auroc(scenes: np.ndarray, others: np.ndarray) -> float:
-    """Area under the ROC curve: the chance that a scene's score is above that of something else."""
-    truth = np.r_[np.ones(len(scenes)), np.zeros(len(others))]
-    return float(roc_auc_score(truth, np.r_[scenes, others]))
-
-
-def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Counts `[3, 3]` with the true scene in the row and the predicted one in the column."""
-    return confusion_matrix(labels, predicted, labels=range(len(SCENES)))
-
-
-def per_scene(labels: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
-    """Precision, recall, F1 and number of images per scene."""
-    columns = precision_recall_fscore_support(labels, predicted, labels=range(len(SCENES)), zero_division=0)
-    return pd.DataFrame(
-        dict(zip(("precision", "recall", "f1", "images"), columns, strict=True)), index=list(SCENES)
+    columns = precision_recall_fscore_support(
+        truth, predicted, labels=range(len(class_names)), zero_division=0
     )
+    names = ("precision", "recall", "f1", "images")
+    table = pd.DataFrame(dict(zip(names, columns, strict=True)), index=list(class_names))
+    shares = [share(predicted[truth == label] == label) for label in range(len(class_names))]
+    table["low"], table["high"] = [s.low for s in shares], [s.high for s in shares]
+    table.loc[table["images"] == 0, "recall"] = np.nan
+    return table[["precision", "recall", "low", "high", "f1", "images"]]
 
 
-def scene_indices(scenes: pd.Series) -> np.ndarray:
-    """Scene names to their positions in the model's output."""
-    return scenes.map(SCENES.index).to_numpy(dtype=np.int64)
+def label_indices(labels: pd.Series, class_names: Sequence[str]) -> np.ndarray:
+    """Labels to their positions in the model's output, `int64 [n]`."""
+    position = {name: index for index, name in enumerate(class_names)}
+    return labels.map(position.__getitem__).to_numpy(dtype=np.int64)
+
+
+def half_width(values: pd.Series) -> float:
+    """Half the width of the 95 % t interval of a mean over repeats; 0 for a single run."""
+    if len(values) < 2:
+        return 0.0
+    return float(values.sem() * student_t.ppf(0.975, len(values) - 1))
 
 
 def load_images(paths: pd.Series, size: int) -> np.ndarray:
@@ -92,7 +137,7 @@ def predict(model: keras.Model, images: np.ndarray, batch_size: int = 32) -> np.
         batch_size: images at a time.
 
     Returns:
-        `float32 [n, 3]`.
+        `float32 [n, classes]`.
     """
     return model.predict(images, batch_size=batch_size, verbose=0)["probabilities"]
 
@@ -120,7 +165,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Mean cross-entropy in nats, and accuracy, of `[n, scenes]` logits against `[n]` labels."""
+    """Mean cross-entropy in nats, and accuracy, of `[n, classes]` logits against `[n]` labels."""
     return log_loss(logits, labels), float((logits.argmax(axis=1) == labels).mean())
 
 
@@ -128,7 +173,7 @@ def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, fl
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood in nats of `[n, scenes]` logits against `int [n]` labels."""
+    """Mean negative log-likelihood in nats of `[n, classes]` logits against `int [n]` labels."""
     logarithms = log_softmax(np.asarray(logits, np.float64), axis=1)
     return float(-logarithms[np.arange(len(labels)), labels].mean())
 
@@ -139,7 +184,7 @@ def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     Bins of equal width, the older habit, leave nearly all images of a good model in the last one.
 
     Args:
-        probabilities: `[n, scenes]`.
+        probabilities: `[n, classes]`.
         labels: `int [n]`.
         bins: how many, at most; equal confidences stay together.
 
@@ -194,7 +239,7 @@ def calibration_error(
     r_i is drawn as right with probability c_i (Bröcker & Smith, Weather and Forecasting 22, 2007).
 
     Args:
-        probabilities: `[n, scenes]`.
+        probabilities: `[n, classes]`.
         labels: `int [n]`.
         bins: as in `reliability_table`.
         draws: of the simulation.
@@ -204,13 +249,13 @@ def calibration_error(
         Gap, interval, ECE, and mean ECE of the simulation.
     """
     confidence, right = _confidence(probabilities, labels)
-    mean, share = float(confidence.mean()), accuracy(right, np.ones_like(right))
+    mean, correct = float(confidence.mean()), share(right)
     parts, rng = _bins(confidence, bins), np.random.default_rng(seed)
     by_chance = [_ece(confidence - (rng.random(len(right)) < confidence), parts) for _ in range(draws)]
     return CalibrationError(
-        mean - share.value,
-        mean - share.high,
-        mean - share.low,
+        mean - correct.value,
+        mean - correct.high,
+        mean - correct.low,
         _ece(confidence - right, parts),
         float(np.mean(by_chance)),
     )

@@ -1,20 +1,16 @@
-"""The out-of-distribution (OOD) score: how much an image looks like any of the scenes at all.
+"""The out-of-distribution (OOD) score: how much an image looks like any of the classes at all.
 
-Three answers to that question, each from the pooled features that the model computes anyway, add up to the score:
+For pooled features f it is the sum of three answers, which all come from numbers that the model computes anyway:
 
-- *Evidence*: the logit of "a scene" against "something else", learned from images of other things where a source has
-  some (outlier exposure, Hendrycks et al., arXiv:1812.04606). It knows cities and cars, but not what it was not shown.
-- *Lead*: how far the best logit is ahead of the logits' mean. A kitchen gives the scenes nothing to choose between.
-- *Nearness*: the highest cosine similarity to one of the prototypes of the training images, which are the centres of
-  their clusters. It keeps noise and plain colours out, which are far from everything: what nearest neighbours do
-  (Sun et al., arXiv:2204.06507), with fewer neighbours to carry along.
+- *Evidence*: the logit of "one of the classes" against "anything else", learned from images of other classes where there
+  are some (outlier exposure, Hendrycks et al., arXiv:1812.04606). It knows what it was shown, and nothing beyond.
+- *Lead*: how far the best logit is ahead of the logits' mean. A kitchen gives no class an advantage.
+- *Nearness*: the highest cosine similarity to a prototype, a centre of a cluster of a class's training images. It keeps
+  out what is far from everything, as nearest neighbours do (Sun et al., arXiv:2204.06507), with fewer to carry along.
 
-Each is counted in standard deviations over the training images. Notebook 06 compares them with the usual scores, on
-sources that none of them was fitted to, nor to their families. There the score is not the best: the fifth nearest
-neighbour separates significantly better, and the Mahalanobis distance and nearness alone don't differ from it
-significantly. It is served for its size and cost: three small layers of 70,000 numbers that need no training images at
-run time, where neighbours need the features of all and the Mahalanobis distance a matrix of a million. The score is
-shifted so that its threshold is 0: an image is in scope from 0 on, in the Keras model as in every file converted from it.
+Each is counted in standard deviations over the training images. Without images of other classes the first is missing.
+Notebook 12 compares the sum with the usual scores. It is shifted so that its threshold is 0: an image is in scope from 0
+on, in the Keras model as in every file converted from it.
 """
 
 from __future__ import annotations
@@ -23,15 +19,12 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
+from scipy.stats import t as student_t
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
-PROTOTYPES = 64  # 16 to 128 do nearly as well
-WEIGHTS = {
-    "evidence": 1.0,
-    "lead": 0.5,
-    "nearness": 0.5,
-}  # of the three; notebook 06 has what each separates by itself
+PROTOTYPES = 64  # of all classes together; 16 to 128 do nearly as well
+WEIGHTS = {"evidence": 1.0, "lead": 0.5, "nearness": 0.5}  # notebook 12 has what each separates by itself
 L2 = 0.3  # of the evidence, whose loss is the mean cross-entropy + L2 * |kernel|^2
 
 
@@ -42,10 +35,10 @@ class OodScore:
     For features f it is f @ evidence_kernel + max(f @ lead_kernel + lead_bias) + max(f / |f| @ prototypes) + bias.
 
     Attributes:
-        evidence_kernel: `float32 [features]`; zeros where no images of other things were available.
-        lead_kernel: `float32 [features, scenes]`.
-        lead_bias: `float32 [scenes]`.
-        prototypes: `float32 [features, PROTOTYPES]`.
+        evidence_kernel: `float32 [features]`; zeros where there were no images of other classes.
+        lead_kernel: `float32 [features, classes]`.
+        lead_bias: `float32 [classes]`.
+        prototypes: `float32 [features, prototypes]`, at least one per class.
         bias: what makes 0 the threshold.
     """
 
@@ -64,7 +57,7 @@ class OodScore:
         }
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Scores `[n]` of pooled features `[n, features]`; higher is more like a scene."""
+        """Scores `[n]` of pooled features `[n, features]`; higher is more like the classes."""
         return sum(self.parts(features).values()) + self.bias
 
     def with_threshold(self, threshold: float) -> OodScore:
@@ -95,6 +88,7 @@ class OodScore:
 
 def fit_ood_score(
     features: np.ndarray,
+    labels: np.ndarray,
     kernel: np.ndarray,
     bias: np.ndarray,
     others: np.ndarray | None = None,
@@ -104,9 +98,10 @@ def fit_ood_score(
 
     Args:
         features: `[n, features]`, of the training images.
-        kernel: the head's, `[features, scenes]`.
-        bias: the head's, `[scenes]`.
-        others: `[m, features]`, of images of other things; None or empty leaves the evidence out.
+        labels: `int [n]`.
+        kernel: the head's, `[features, classes]`.
+        bias: the head's, `[classes]`.
+        others: `[m, features]`, of images of other classes; None or empty leaves the evidence out.
         seed: of the clusters' first centres.
 
     Returns:
@@ -117,15 +112,16 @@ def fit_ood_score(
     lead_scale = WEIGHTS["lead"] / (features @ lead_kernel + lead_bias).max(axis=1).std()
 
     unit = _unit(features)
-    count = min(PROTOTYPES, max(1, len(unit) // 4))  # else every image of a few is its own prototype
-    clusters = KMeans(count, n_init=1, random_state=seed).fit(unit)
-    prototypes = _unit(clusters.cluster_centers_).T
+    prototypes = np.concatenate(
+        [_centres(unit[labels == label], len(unit), seed) for label in np.unique(labels)]
+    )
+    prototypes = _unit(prototypes).T
     nearness_scale = WEIGHTS["nearness"] / max((unit @ prototypes).max(axis=1).std(), 0.01)
 
     evidence_kernel = np.zeros(features.shape[1])
     if others is not None and len(others):
-        both, scene = np.concatenate([features, others]), np.r_[np.ones(len(features)), np.zeros(len(others))]
-        regression = LogisticRegression(C=1 / (2 * L2 * len(both)), max_iter=1000).fit(both, scene)
+        both, known = np.concatenate([features, others]), np.r_[np.ones(len(features)), np.zeros(len(others))]
+        regression = LogisticRegression(C=1 / (2 * L2 * len(both)), max_iter=1000).fit(both, known)
         evidence_kernel = regression.coef_[0] * WEIGHTS["evidence"] / (features @ regression.coef_[0]).std()
     return OodScore(
         evidence_kernel.astype(np.float32),
@@ -135,21 +131,33 @@ def fit_ood_score(
     )
 
 
-def threshold(scores: np.ndarray, sources: np.ndarray, keep: float = 0.95) -> float:
+def _centres(unit: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Prototypes of one class, its share of `PROTOTYPES` by its share of all `n` images, at least one."""
+    count = min(
+        round(PROTOTYPES * len(unit) / n), len(unit) // 4
+    )  # not every image of a few is its own prototype
+    return KMeans(max(1, count), n_init=1, random_state=seed).fit(unit).cluster_centers_
+
+
+def threshold(scores: np.ndarray, keep: float) -> float:
     """The score below which an image counts as out of scope.
 
-    Args:
-        scores: of scenes from sources that the score was not fitted to, `[n]`.
-        sources: name of each one's source, `[n]`; every source counts the same, however many images it has.
-        keep: share of them that stays in scope, the mean over the sources.
+    It lies midway between two scores, so that no image is decided by a rounding error. Of few images a quantile says
+    little: the lower end of a t prediction interval then leaves a margin below the lowest score.
 
-    Returns:
-        One of the scores.
+    Args:
+        scores: of images that the score was not fitted to, `[n]`, n of 2 or more.
+        keep: share of such images that is to stay in scope, such as 0.975.
+
+    Example:
+        `threshold(np.arange(100.0), 0.9)` is 9.5: ten of a hundred lie below it.
     """
-    names, position, count = np.unique(sources, return_inverse=True, return_counts=True)
-    order = np.argsort(scores)
-    lost = np.cumsum(1 / (len(names) * count[position[order]]))  # share of what lies at or below each score
-    return float(scores[order][np.searchsorted(lost, 1 - keep, side="right")])
+    ordered = np.sort(np.asarray(scores, np.float64))
+    refused = int(round((1 - keep) * len(ordered), 6))
+    if refused:
+        return float(ordered[refused - 1 : refused + 1].mean())
+    reach = student_t.ppf(keep, len(ordered) - 1) * ordered.std(ddof=1) * np.sqrt(1 + 1 / len(ordered))
+    return float(min(ordered[0] - 0.05, ordered.mean() - reach))
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

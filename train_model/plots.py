@@ -1,20 +1,34 @@
-"""One look for every figure: a theme and a colour per scene."""
+"""One look for every figure: a theme and a colour per class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from data_prep_eda.preprocessing import SCENES
-from train_model.study import interval
+from train_model.metrics import half_width
 
-# Okabe and Ito's blue, green and vermilion: told apart with any colour vision, and what they name.
-SCENE_COLOURS = {"coast": "#0072B2", "forest": "#009E73", "mountain": "#D55E00"}
+# Okabe and Ito's: distinguishable with any colour vision. The study's three classes have the colours that they suggest.
+STUDY_COLOURS = {"coast": "#0072B2", "forest": "#009E73", "mountain": "#D55E00"}
+PALETTE = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#5B4B8A")
 ORIGINAL_COLOUR = "#8C8C8C"  # the original project's numbers, always grey
+
+
+def class_colours(class_names: Sequence[str]) -> dict[str, str]:
+    """A colour per class, for two classes or two hundred; coast, forest and mountain keep theirs.
+
+    Example:
+        `class_colours(["bus", "coast"])` is `{"bus": "#009E73", "coast": "#0072B2"}`.
+    """
+    own = {name: STUDY_COLOURS[name] for name in class_names if name in STUDY_COLOURS}
+    free = [colour for colour in PALETTE if colour not in own.values()]
+    rest = [name for name in class_names if name not in own]
+    if len(rest) > len(free):
+        free = sns.color_palette("husl", len(rest)).as_hex()
+    return {name: own.get(name) or free[rest.index(name)] for name in class_names}
 
 
 def use_theme() -> None:
@@ -34,15 +48,20 @@ def use_theme() -> None:
 
 
 def show_images(
-    images: Sequence[np.ndarray], titles: Sequence[str], columns: int = 6, edge: float = 1.6
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    columns: int = 6,
+    edge: float = 1.6,
+    colours: Mapping[str, str] = STUDY_COLOURS,
 ) -> plt.Figure:
     """Images in rows with a title over each.
 
     Args:
         images: `uint8 [h, w, 3]` each.
-        titles: one per image; a title that starts with a scene takes its colour.
+        titles: one per image; a title that starts with a class takes its colour.
         columns: images in a row.
         edge: edge length of one in inches.
+        colours: class to colour, see `class_colours`.
 
     Returns:
         The figure.
@@ -53,30 +72,35 @@ def show_images(
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles, strict=False):
         axis.imshow(image)
-        colour = SCENE_COLOURS.get(title.split()[0].rstrip(","), "black") if title else "black"
+        named = [name for name in colours if title == name or title.startswith((f"{name} ", f"{name},"))]
+        colour = colours[max(named, key=len)] if named else "black"
         axis.set_title(title, fontsize=8, fontweight="normal", color=colour)
     return figure
 
 
-def plot_confusion(matrix: np.ndarray, axis: plt.Axes, title: str = "") -> None:
-    """Confusion matrix as counts, shaded by the share of the true scene.
+def plot_confusion(matrix: np.ndarray, axis: plt.Axes, class_names: Sequence[str], title: str = "") -> None:
+    """Confusion matrix as counts, shaded by the share of the true class; numbers and names only where they fit.
 
     Args:
-        matrix: counts `[3, 3]`, true scenes in rows.
+        matrix: counts `[classes, classes]`, true classes in rows.
         axis: where to draw.
+        class_names: of rows and columns.
         title: of the axis.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    few = len(class_names) <= 12
     sns.heatmap(
-        pd.DataFrame(share, index=SCENES, columns=SCENES),
-        annot=matrix,
+        pd.DataFrame(share, index=list(class_names), columns=list(class_names)),
+        annot=matrix if few else None,
         fmt="d",
         cmap="Greys",
         vmin=0,
         vmax=1,
         cbar=False,
         square=True,
-        linewidths=1,
+        linewidths=1 if few else 0,
+        xticklabels=len(class_names) <= 40,
+        yticklabels=len(class_names) <= 40,
         ax=axis,
     )
     axis.set(xlabel="predicted", ylabel="true", title=title)
@@ -89,13 +113,13 @@ def plot_curves(
 
     Args:
         history: rows of `train_model.heads.TrainedHeads.history`, of all seeds.
-        original: rows of `train_model.study.original_results`.
+        original: rows of `train_model.heads.original_results`.
         axes: one per learning rate, in ascending order.
         measure: column of `history` to draw.
     """
     for axis, (rate, curves) in zip(axes, history.groupby("learning_rate"), strict=True):
         by_epoch = curves.groupby("epoch")[measure]
-        mean, half = by_epoch.mean(), by_epoch.agg(interval)
+        mean, half = by_epoch.mean(), by_epoch.agg(half_width)
         # The t interval doesn't know that accuracy ends at 1.
         top = 1 if measure.endswith("accuracy") else None
         band = (mean - half, (mean + half).clip(upper=top))

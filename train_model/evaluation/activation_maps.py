@@ -1,4 +1,4 @@
-"""Where a model sees a scene: class activation maps, and the part of the image they lie in.
+"""Where a model sees a class: class activation maps, and the part of the image they lie in.
 
 For a dense layer on globally averaged feature maps, Grad-CAM (Selvaraju et al., arXiv:1610.02391) is the same
 as the class activation map of Zhou et al. (arXiv:1512.04150): the gradient of a logit with respect to the maps
@@ -7,24 +7,24 @@ is the layer's kernel, everywhere. So no gradient is computed, and the maps add 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from data_prep_eda.preprocessing import SCENES
-
 
 def activation_maps(model: keras.Model, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """How much each place speaks for each scene.
+    """How much each place speaks for each class.
 
     Args:
-        model: a scene classifier with the layers `pool` and `logits`; see `train_model.backbones.assemble`.
+        model: a classifier with the layers `pool` and `logits`; see `train_model.backbones.assemble`.
         images: `uint8 [n, size, size, 3]`.
         batch_size: images at a time.
 
     Returns:
-        `float32 [n, h, w, scenes]`, 7 by 7 for MobileNet at 224 pixels. Each scene's against the mean of
+        `float32 [n, h, w, classes]`, 7 by 7 for MobileNet at 224 pixels. Each class's against the mean of
         all: 0 speaks for none. The mean over the places is the logit's lead.
     """
     pool, logits = model.get_layer("pool"), model.get_layer("logits")
@@ -40,19 +40,20 @@ def enlarge(activation: np.ndarray, size: int) -> np.ndarray:
 
 
 def mean_maps(maps: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean map of each scene for itself, `[scenes, h, w]`: where coasts look like coasts."""
-    return np.stack([maps[labels == scene][..., scene].mean(axis=0) for scene in range(len(SCENES))])
+    """Mean map of each class for itself, `[classes, h, w]`: where coasts look like coasts."""
+    return np.stack([maps[labels == label][..., label].mean(axis=0) for label in range(maps.shape[-1])])
 
 
-def evidence_by_height(maps: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Whether a scene is recognised by its sky, its middle or its ground.
+def evidence_by_height(maps: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
+    """Whether a class is recognised by the sky, the middle or the ground.
 
     Args:
-        maps: `[n, h, w, scenes]`, from `activation_maps`.
-        labels: `int [n]`, the scene whose evidence counts.
+        maps: `[n, h, w, classes]`, from `activation_maps`.
+        labels: `int [n]`, the class whose evidence counts.
+        class_names: the classes.
 
     Returns:
-        One row a scene: the share of the positive evidence in the `top`, `middle` and `bottom` third of the
+        One row per class: the share of the positive evidence in the `top`, `middle` and `bottom` third of the
         image; a third is what no preference would give.
     """
     own = np.maximum(np.take_along_axis(maps, labels[:, None, None, None], axis=3)[..., 0], 0)
@@ -67,7 +68,7 @@ def evidence_by_height(maps: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
     shares = np.stack([by_row @ part for part in overlap], axis=1)
     shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
     return pd.DataFrame(
-        [shares[labels == scene].mean(axis=0) for scene in range(len(SCENES))],
-        index=list(SCENES),
+        [shares[labels == label].mean(axis=0) for label in range(len(class_names))],
+        index=list(class_names),
         columns=["top", "middle", "bottom"],
     )

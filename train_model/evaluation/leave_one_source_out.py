@@ -15,7 +15,6 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from data_prep_eda.other_sources import families
-from data_prep_eda.preprocessing import SCENES
 from train_model.final_model import fit_head
 
 
@@ -27,7 +26,7 @@ def folds(
     Args:
         sources: name of each image's source, `[n]`.
         trainable: whether an image may be trained on, `bool [n]`.
-        labels: `int [n]`, positions in `SCENES`.
+        labels: `int [n]`, positions in the class names.
         tested: whether an image may be tested, `bool [n]`; by default all images of a source are.
 
     Returns:
@@ -49,19 +48,22 @@ def elsewhere(sources: Sequence[str], name: str) -> np.ndarray:
     return families(sources) != families([name])[0]
 
 
-def accuracy_table(right: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Accuracy per source (rows), over all its images and per scene (columns); missing where a source has none.
+def accuracy_table(
+    right: np.ndarray, sources: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> pd.DataFrame:
+    """Accuracy per source (rows), over all its images and per class (columns); missing where a source has none.
 
     Args:
         right: whether each image was classified correctly, `bool [n]`.
         sources: `[n]`.
-        labels: `int [n]`, positions in `SCENES`.
+        labels: `int [n]`, positions in the class names.
     """
-    table = pd.DataFrame({"source": sources, "scene": np.array(SCENES)[labels], "right": right})
+    names = np.array(class_names, object)
+    table = pd.DataFrame({"source": sources, "label": names[labels], "right": right})
     grouped = table.groupby("source", sort=False)["right"]
-    scenes = table.pivot_table("right", "source", "scene", sort=False).reindex(columns=list(SCENES))
+    by_label = table.pivot_table("right", "source", "label", sort=False).reindex(columns=list(class_names))
     counts = {"images": grouped.size(), "accuracy": grouped.mean()}
-    return pd.DataFrame(counts).join(scenes.astype(float))
+    return pd.DataFrame(counts).join(by_label.astype(float))
 
 
 def compare(
@@ -144,7 +146,7 @@ def variety_curve(
     draws: int = 24,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Accuracy on a left-out source against what was trained on, at equal numbers of images of each scene.
+    """Accuracy on a left-out source against what was trained on, at equal numbers of images of each class.
 
     Args:
         features: `[n, features]`.
@@ -152,31 +154,29 @@ def variety_curve(
         sources: `[n]`; those of a family are one to draw from.
         left_out: from `folds`.
         l2: of the head, see `train_model.final_model.fit_head`.
-        sizes: numbers of training images, a third per scene; a scene's are shared equally by the families that have it.
+        sizes: numbers of training images, as many of each class; a class's are shared equally by the families with it.
         draws: of families and images, per left-out source.
         seed: of the draws.
 
     Returns:
         One row per head: `left_out`, `trained_on` (the families' names), `families` (their number), `images`,
-        `accuracy`. The first family drawn has all scenes.
+        `accuracy`. The first family drawn has all classes.
     """
-    rng, rows, family = np.random.default_rng(seed), [], families(sources)
+    rng, rows, family, present = np.random.default_rng(seed), [], families(sources), np.unique(labels)
     for name, (train, tested) in left_out.items():
         donors = {donor: train[family[train] == donor] for donor in dict.fromkeys(family[train])}
-        complete = [
-            donor for donor, members in donors.items() if len(np.unique(labels[members])) == len(SCENES)
-        ]
+        complete = [donor for donor in donors if len(np.unique(labels[donors[donor]])) == len(present)]
         for draw in range(draws if complete else 0):
             first = complete[draw % len(complete)]
             order = [first, *rng.permutation([donor for donor in donors if donor != first])]
             for count, size in itertools.product(range(1, len(donors) + 1), sizes):
-                part = []
-                for scene in range(len(SCENES)):
-                    mine = [donors[donor][labels[donors[donor]] == scene] for donor in order[:count]]
-                    mine = [rng.permutation(images) for images in mine if len(images)]
-                    part += [images[: size // len(SCENES) // len(mine)] for images in mine]
-                part = np.concatenate(part)
-                kernel, bias = fit_head(features[part], labels[part], l2)
+                drawn = []
+                for label in present:
+                    pools = [donors[donor][labels[donors[donor]] == label] for donor in order[:count]]
+                    pools = [rng.permutation(pool) for pool in pools if len(pool)]
+                    drawn += [pool[: max(1, size // len(present) // len(pools))] for pool in pools]
+                drawn = np.concatenate(drawn)
+                kernel, bias = fit_head(features[drawn], labels[drawn], l2, labels.max() + 1)
                 hits = (features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]
                 trained_on = " + ".join(donor for donor in donors if donor in order[:count])
                 rows.append((name, trained_on, count, size, hits.mean()))

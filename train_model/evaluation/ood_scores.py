@@ -11,7 +11,6 @@ from sklearn.covariance import ShrunkCovariance
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
-from data_prep_eda.preprocessing import SCENES
 from train_model.final_model import fit_head
 from train_model.metrics import auroc
 from train_model.out_of_scope import L2, fit_ood_score
@@ -23,20 +22,20 @@ SERVED = "evidence + lead + nearness"
 
 
 def fit_scores(
-    features: np.ndarray, labels: np.ndarray, others: np.ndarray, l2: float, seed: int = 0
+    features: np.ndarray, labels: np.ndarray, others: np.ndarray, l2: float, classes: int, seed: int = 0
 ) -> dict[str, Score]:
     """Name to score.
 
     Args:
         features: of the training images, `[n, features]`.
-        labels: `int [n]`, positions in `SCENES`.
+        labels: `int [n]`, positions in the class names.
         others: features of images of other things, `[m, features]`; without any, the scores that learn from them
             are left out.
         l2: of the head.
         seed: of the clusters.
     """
-    kernel, bias = fit_head(features, labels, l2)
-    served = fit_ood_score(features, kernel, bias, others, seed)
+    kernel, bias = fit_head(features, labels, l2, classes)
+    served = fit_ood_score(features, labels, kernel, bias, others, seed)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     neighbours = NearestNeighbors(n_neighbors=5, metric="cosine").fit(features)
     means = {scene: unit[labels == scene].mean(axis=0) for scene in np.unique(labels)}
@@ -61,8 +60,8 @@ def fit_scores(
     }
     if len(others):
         both = np.concatenate([features, others])
-        classes = np.r_[labels, np.full(len(others), len(SCENES))]
-        fourth = LogisticRegression(C=1 / (2 * L2 * len(both)), max_iter=1000).fit(both, classes)
+        kinds = np.r_[labels, np.full(len(others), classes)]
+        fourth = LogisticRegression(C=1 / (2 * L2 * len(both)), max_iter=1000).fit(both, kinds)
         scores["fourth output"] = lambda f: -fourth.predict_log_proba(f)[:, -1]
         scores["evidence"] = lambda f: served.parts(f)["evidence"]
     return scores | {SERVED: served}
