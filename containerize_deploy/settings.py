@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
+_MEGABYTES = re.compile(r"[1-9][0-9]{0,6}")
 
 
 class SettingsError(ValueError):
@@ -70,6 +71,21 @@ def cors_origin(environment: Mapping[str, str] = os.environ) -> str:
     if origin not in ("", "*") and not _ORIGIN.fullmatch(origin):
         raise SettingsError("CORS_ORIGIN", "'*', empty, or one origin like 'https://photos.example'", origin)
     return origin
+
+
+def memory_mb(environment: Mapping[str, str] = os.environ) -> int | None:
+    """The function's memory in MB, as Lambda sets it in `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`; None outside Lambda.
+
+    Raises:
+        SettingsError: the variable is set, and not to a number.
+    """
+    name = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
+    megabytes = environment.get(name)
+    if megabytes is None:
+        return None
+    if not _MEGABYTES.fullmatch(megabytes):
+        raise SettingsError(name, "a whole number of megabytes, as Lambda sets it, or not set", megabytes)
+    return int(megabytes)
 
 
 def ascii_host(name: str) -> str:
