@@ -8,8 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython import get_ipython
+from IPython.display import display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from train_model.metrics import half_width
+from train_model.original_project import VALIDATION_IMAGES
 
 # Okabe and Ito's: distinguishable with any colour vision. The study's three classes have the colours that they suggest.
 STUDY_COLOURS = {"coast": "#0072B2", "forest": "#009E73", "mountain": "#D55E00"}
@@ -45,6 +49,18 @@ def use_theme() -> None:
             "axes.spines.right": False,
         }
     )
+    if get_ipython():  # twice the pixels, shown at the same size
+        set_matplotlib_formats("retina")
+
+
+def show(description: str) -> None:
+    """Shows the current figure with a description for whoever can't see it, and closes it.
+
+    Args:
+        description: the alternative text: what is drawn, and what it shows.
+    """
+    display(plt.gcf(), metadata={"image/png": {"alt": description}})
+    plt.close()
 
 
 def show_images(
@@ -106,36 +122,35 @@ def plot_confusion(matrix: np.ndarray, axis: plt.Axes, class_names: Sequence[str
     axis.set(xlabel="predicted", ylabel="true", title=title)
 
 
-def plot_curves(
-    history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[plt.Axes], measure: str = "val_accuracy"
-) -> None:
-    """Learning curves, one panel per learning rate: mean and 95 % interval over the seeds, the original's in grey.
+def plot_curves(history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[plt.Axes], images: int) -> None:
+    """Learning curves, one panel per learning rate: validation images wrong, mean and 95 % interval over the seeds.
 
     Args:
         history: rows of `train_model.heads.TrainedHeads.history`, of all seeds.
-        original: rows of `train_model.heads.original_results`.
+        original: rows of `train_model.original_project.original_results`, drawn in grey.
         axes: one per learning rate, in ascending order.
-        measure: column of `history` to draw.
+        images: number of validation images.
     """
     for axis, (rate, curves) in zip(axes, history.groupby("learning_rate"), strict=True):
-        by_epoch = curves.groupby("epoch")[measure]
+        by_epoch = ((1 - curves["val_accuracy"]) * images).groupby(curves["epoch"])
         mean, half = by_epoch.mean(), by_epoch.agg(half_width)
-        # The t interval doesn't know that accuracy ends at 1.
-        top = 1 if measure.endswith("accuracy") else None
-        band = (mean - half, (mean + half).clip(upper=top))
-        axis.fill_between(mean.index, *band, color="C0", alpha=0.25, linewidth=0)
-        axis.plot(
-            mean.index, mean, color="C0", marker="o", markersize=4, label="here, mean and 95 % interval"
-        )
+        low = (mean - half).clip(lower=0)  # the t interval doesn't know that no fewer than none are wrong
+        axis.fill_between(mean.index, low, mean + half, color="C0", alpha=0.25, linewidth=0)
+        axis.plot(mean.index, mean, "C0o-", markersize=4, label="here, mean and 95 % interval")
         theirs = original[original["learning_rate"] == rate]
         if len(theirs):
+            wrong = (1 - theirs["val_accuracy"]) * VALIDATION_IMAGES
             style = {"color": ORIGINAL_COLOUR, "marker": "s", "markersize": 3}
-            axis.plot(theirs["epoch"], theirs["val_accuracy"], label="original project", **style)
-        axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel="validation accuracy")
+            axis.plot(theirs["epoch"], wrong, label=f"original project, of {VALIDATION_IMAGES}", **style)
+        axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel=f"wrong, of {images} images")
+        axis.set_yscale(
+            "symlog", linthresh=10
+        )  # the slowest rate starts with dozens, the others end with one
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.set_ylim(bottom=-0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    # The lowest rates climb through the corner of the first panel; the original has no curve at some rates.
-    most = max(axes, key=lambda axis: len(axis.lines))
-    axes[-1].legend(*most.get_legend_handles_labels(), loc="lower right")
+    most = max(axes, key=lambda axis: len(axis.lines))  # the original has no curve at some rates
+    axes[-1].legend(*most.get_legend_handles_labels(), loc="upper right", fontsize=8)
 
 
 def plot_protocols(protocols: pd.DataFrame, truth: str) -> plt.Figure:
