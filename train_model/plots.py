@@ -143,9 +143,8 @@ def plot_curves(history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[pl
             style = {"color": ORIGINAL_COLOUR, "marker": "s", "markersize": 3}
             axis.plot(theirs["epoch"], wrong, label=f"original project, of {VALIDATION_IMAGES}", **style)
         axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel=f"wrong, of {images} images")
-        axis.set_yscale(
-            "symlog", linthresh=10
-        )  # the slowest rate starts with dozens, the others end with one
+        # The slowest rate starts with dozens of wrong images, the others end with one or two.
+        axis.set_yscale("symlog", linthresh=10)
         axis.yaxis.set_major_formatter("{x:g}")
         axis.set_ylim(bottom=-0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
