@@ -109,7 +109,10 @@ def latency(rounds: int) -> dict[str, Any]:
     for name, size in SIZES.items():
         content = image_file(size)
         turns = rounds if size[0] < 2000 else max(3, rounds // 3)
-        sides = {"service": lambda c=content: classify_bytes(model, c), "original": lambda c=content: original(c)}
+        sides = {
+            "service": lambda c=content: classify_bytes(model, c),
+            "original": lambda c=content: original(c),
+        }
         times: dict[str, list[float]] = {side: [] for side in sides}
         processor: dict[str, list[float]] = {side: [] for side in sides}
         for turn in range(turns + 2):

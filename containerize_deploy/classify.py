@@ -1,60 +1,121 @@
-"""Coast, forest or mountain, from the shell: the same code as the service's.
+"""What the model says of images, from the shell: the same code as the service's.
 
     python -m containerize_deploy.classify photo.jpg holiday/ https://example.org/photo.jpg
-    python -m containerize_deploy.classify --json holiday/
+    python -m containerize_deploy.classify --model runs/<timestamp> --csv answers.csv holiday/
+    python -m containerize_deploy.classify --model runs/<timestamp> --evaluate data/test --keep 0.95
+    python -m containerize_deploy.classify --model runs/<timestamp> --set-threshold 0.5 --to copy.tflite
 
 A folder stands for every file in it, in sorted order. `--json` prints one array with `file`, `label`,
-`probabilities`, `in_scope` and `score` per image, or `file` and `error` where there is none to be had.
+`probabilities`, `in_scope` and `score` per image, or `file` and `error` where there is none to be had; with
+`--evaluate` one object, which has the array as `answers`.
 """
 
 from __future__ import annotations
 
+from containerize_deploy.installed import require_packages
 from data_prep_eda import interruption
 
 if __name__ == "__main__":
     interruption.expect()
+    require_packages()
 
 import argparse
+import csv
+import io
 import json
+import math
 import os
 import queue
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from containerize_deploy import evaluation
 from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
-from containerize_deploy.scene_model import ModelError, SceneModel
+from containerize_deploy.scene_model import ModelError, SceneModel, find_model, with_threshold
 from containerize_deploy.settings import Policy, SettingsError
-from containerize_deploy.test import describe, unreadable
+from data_prep_eda.files import replacing, write_text
 from data_prep_eda.preprocessing import MAX_BYTES
+
+SHOWN = 5  # probabilities in a line for people, the largest first
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Classifies what the command line names.
+    """Does what the command line says.
 
     Returns:
         0; 1 if some image could not be read, but not with `--json`, where that is part of the answer;
-        2 if the model cannot be loaded, or the environment has a setting that means nothing.
+        2 if there is no model or nothing to evaluate, a file can't be written, or a setting means nothing.
     """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    modes = (bool(options.images), options.evaluate is not None, options.set_threshold is not None)
+    if sum(modes) != 1:
+        parser.error("Expected images, --evaluate or --set-threshold, and one of them only.")
+    if (options.to is None) != (options.set_threshold is None):
+        parser.error(
+            "--set-threshold takes the file to write, --to FILE, and leaves the model's own as it is."
+        )
+    try:
+        path = find_model(options.model)
+        if options.set_threshold is not None:
+            return _set_threshold(path, options.set_threshold, options.to)
+        return _classify(path, options)
+    except (ModelError, SettingsError, evaluation.EvaluationError) as error:
+        print(printable(str(error)), file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read the lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(printable(f"{error.filename} can't be written: {error.strerror}."), file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m containerize_deploy.classify", description=__doc__.split("\n")[0]
     )
-    parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="image file, folder of them, or http(s) URL"
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE", help="image file, folder of them, or http(s) URL")
+    add("--model", metavar="M", help=".tflite file or a run's folder; default: this repository's model")
+    add("--json", action="store_true", help="print JSON instead of lines")
+    add("--csv", type=Path, metavar="FILE", help="also write a table with a row per image")
+    add("--evaluate", type=Path, metavar="DIR", help="compare the answers with the class folders in DIR")
+    add("--keep", type=float, default=0.975, help="share that the suggested threshold keeps; default: 0.975")
+    add("--set-threshold", type=float, metavar="VALUE", help="copy the model with another threshold")
+    add("--to", type=Path, metavar="FILE", help="where --set-threshold writes the copy")
+    return parser
+
+
+def _set_threshold(path: Path, threshold: float, target: Path) -> int:
+    if target.suffix != ".tflite" or not math.isfinite(threshold):
+        raise ModelError(f"Expected a number and a .tflite file to write, found {threshold} and {target}.")
+    content = with_threshold(path.read_bytes(), threshold, path.name)
+    with replacing(target) as part:
+        part.write_bytes(content)
+    print(
+        printable(
+            f"{target} has the threshold {threshold:g}. Use it with --model, or give it to the page or image."
+        )
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON array instead of a line each")
-    options = parser.parse_args(arguments)
+    return 0
+
+
+def _classify(path: Path, options: argparse.Namespace) -> int:
+    """Classifies images, and compares the labels with their folders' names if there is something to compare."""
+    if options.csv and options.csv.exists() and not options.csv.is_file():
+        raise ModelError(f"Expected --csv to name a file, found something else at {options.csv}.")
     threads = os.cpu_count() or 1
     models: queue.SimpleQueue[SceneModel] = queue.SimpleQueue()
-    try:
-        policy = Policy.from_environment()
-        for _ in range(threads):  # a model answers one image at a time, and costs little to load
-            models.put(SceneModel(threads=1))
-    except (ModelError, SettingsError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    policy = Policy.from_environment()
+    for _ in range(threads):  # a model answers one image at a time, and costs little to load
+        models.put(model := SceneModel(path, threads=1))
+    if options.evaluate:
+        known, unknown = evaluation.class_folders(options.evaluate, model.labels)
 
     def answer_for(source: str) -> dict[str, Any]:
         model = models.get()
@@ -63,28 +124,42 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             models.put(model)
 
-    failed = False
     # Threads, not processes: Pillow and LiteRT work outside Python's lock.
     with ThreadPoolExecutor(threads) as pool:
-        answers = pool.map(answer_for, expand(options.images))
-        if options.json:
-            print(json.dumps(list(answers), indent=1))
-            return 0
-        for answer in answers:
-            print(f"{answer['file']}: {describe(answer)}", flush=True)
-            failed |= "error" in answer
-    return int(failed)
+        if options.evaluate:
+            files = [(label, file) for label, folder in known for file in expand([folder])]
+            given = pool.map(answer_for, [file for _, file in files])
+            answers = [{"class": label, **answer} for (label, _), answer in zip(files, given, strict=True)]
+            report = evaluation.evaluate(answers, model, options.keep) | {"unknown_folders": unknown}
+            if options.json:
+                print(json.dumps({**report, "answers": answers}, indent=1))
+            else:
+                print(printable(evaluation.describe(report, options.model)))
+        elif options.json:
+            print(json.dumps(answers := list(pool.map(answer_for, expand(options.images))), indent=1))
+        else:
+            answers = []
+            for answer in pool.map(answer_for, expand(options.images)):
+                print(printable(f"{answer['file']}: {describe(answer)}"), flush=True)
+                answers.append(answer)
+    if options.csv:
+        write_text(options.csv, _table(answers, model.labels), errors="backslashreplace")
+    return int(not options.json and any("error" in answer for answer in answers))
 
 
-def expand(names: list[str]) -> Iterator[str]:
-    """Files and URLs as they are; for a folder the files in it and below, sorted, without hidden ones."""
+def expand(names: Iterable[str]) -> Iterator[str]:
+    """Files and URLs as they are; for a folder the files in it and below, sorted, without hidden ones.
+
+    What is neither a file nor a link to one, such as a pipe or a device, is passed over: reading it might never end.
+    A link that leads nowhere is not, since an image is missing there.
+    """
     for name in names:
         if is_url(name) or not os.path.isdir(name):
             yield name
             continue
         folder = Path(name)
         inside = (
-            path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink()
+            path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or not path.exists()
         )
         visible = (path for path in inside if not any(part.startswith(".") for part in path.parts))
         yield from (str(folder / path) for path in sorted(visible))
@@ -93,6 +168,28 @@ def expand(names: list[str]) -> Iterator[str]:
 def is_url(name: str) -> bool:
     """Whether a name on the command line is a URL and not a path."""
     return "://" in name
+
+
+def describe(answer: dict[str, Any]) -> str:
+    """An answer as a line for people."""
+    if "error" in answer:
+        return answer["error"]["message"]
+    ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:SHOWN]
+    odds = ", ".join(f"{label} {probability:.1%}" for label, probability in ranked)
+    return odds if answer["in_scope"] else f"none of these, or hard to tell ({odds})"
+
+
+def printable(text: str) -> str:
+    """A text with escapes in place of what a terminal obeys: strangers name files and labels.
+
+    Line feeds stay; text that is told to run the other way round would read as something that it isn't.
+    """
+
+    def is_safe(character: str) -> bool:
+        turns = "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+        return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp") and not turns
+
+    return "".join(c if is_safe(c) or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _answer(model: SceneModel, source: str, policy: Policy) -> dict[str, Any]:
@@ -107,14 +204,33 @@ def _read(name: str) -> bytes:
     try:
         with open(name, "rb") as stream:
             return stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ServiceError("not_found", "There is no such file.") from None
     except OSError as error:
-        raise ServiceError("not_found", unreadable(error)) from None
+        raise ServiceError("not_found", f"The file cannot be read: {error.strerror}.") from None
+
+
+def _table(answers: list[dict[str, Any]], labels: tuple[str, ...]) -> str:
+    """Answers as CSV: `file`, `class` where it is known, `label`, `in_scope`, `score`, each probability, `error`."""
+    known = ["class"] if answers and "class" in answers[0] else []
+    columns = [
+        "file",
+        *known,
+        "label",
+        "in_scope",
+        "score",
+        *(f"probability_{label}" for label in labels),
+        "error",
+    ]
+    stream = io.StringIO()
+    rows = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+    rows.writeheader()
+    for answer in answers:
+        probabilities = answer.get("probabilities", {})
+        row = answer | {f"probability_{label}": share for label, share in probabilities.items()}
+        rows.writerow(row | ({"error": describe(answer)} if "error" in answer else {}))
+    return stream.getvalue()
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names are bytes, and not always text
-    try:
-        sys.exit(main())
-    except BrokenPipeError:  # whoever read the lines has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    interruption.run(main)

@@ -12,7 +12,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,10 @@ class Classification:
     """What the model says of one image.
 
     Attributes:
-        label: the likeliest scene.
-        probabilities: of each scene; they sum to 1.
-        in_scope: whether the image looks like any of the scenes at all.
-        score: what `in_scope` rests on; higher is more like a scene.
+        label: the likeliest class.
+        probabilities: of each class; they sum to 1.
+        in_scope: whether the image looks like any of the classes at all.
+        score: what `in_scope` rests on; higher is more like one of them.
     """
 
     label: str
@@ -46,12 +46,7 @@ class Classification:
 
     def to_json(self) -> dict[str, Any]:
         """As the service and the shell answer it."""
-        return {
-            "label": self.label,
-            "probabilities": self.probabilities,
-            "in_scope": self.in_scope,
-            "score": self.score,
-        }
+        return asdict(self)
 
 
 class SceneModel:
@@ -60,16 +55,17 @@ class SceneModel:
     One interpreter is kept for all requests; a lock lets one request at a time use it.
     """
 
-    def __init__(self, path: Path = MODEL_FILE, threads: int | None = None) -> None:
+    def __init__(self, path: Path | None = None, threads: int | None = None) -> None:
         """Loads the model and runs it once, so that the first image is as quick as the others.
 
         Args:
-            path: the `.tflite` file.
+            path: the `.tflite` file; by default the one that `find_model` gives without a name.
             threads: of the interpreter; by default as many as this Lambda function has CPUs.
 
         Raises:
             ModelError: there is no such file, or it is not a model of this kind with its metadata.
         """
+        path = path or find_model()
         try:
             content = path.read_bytes()
         except OSError:
@@ -138,28 +134,23 @@ def find_model(name: str | Path | None = None) -> Path:
     """The model's file that a command's `--model` names.
 
     Args:
-        name: a `.tflite` file, or the folder of a run that has converted its model; None for the file that is served
-            by default.
+        name: a `.tflite` file, or the folder of a run that has converted its model. None: what the environment
+            variable `SCENES_MODEL` names, else the file in this folder.
 
     Raises:
         ModelError: there is none; the sentence says what to do.
     """
-    if name is None:
+    name = name or os.environ.get("SCENES_MODEL")
+    if not name:
         return MODEL_FILE
     path = Path(name).expanduser()
     if path.is_dir():
-        inside = [path / "models" / MODEL_FILE.name, path / MODEL_FILE.name]
-        model = next((file for file in inside if file.is_file()), None)
-        if model is None:
-            raise ModelError(
-                f"Expected the run {path} to have models/{MODEL_FILE.name}, found no such file. "
-                "Notebook 07 writes it: finish the run, or name another."
-            )
-        return model
-    if not path.exists():
-        raise ModelError(f"Expected a .tflite file or the folder of a run, found nothing at {path}.")
-    if path.suffix != ".tflite":
-        raise ModelError(f"Expected a .tflite file or the folder of a run, found the file {path.name}.")
+        path = path / "models" / MODEL_FILE.name
+        if not path.is_file():
+            raise ModelError(f"Expected {path}, found no such file. Notebook 07 of the run writes it.")
+    if path.suffix != ".tflite" or not path.is_file():
+        kind = f"the file {path.name}" if path.is_file() else f"no file at {path}"
+        raise ModelError(f"Expected a .tflite file or the folder of a run, found {kind}.")
     return path
 
 
@@ -223,10 +214,41 @@ def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             facts = json.loads(archive.read("scene.json"))
-            facts["labels"] = archive.read("labels.txt").decode().splitlines()
+            # Not splitlines, which also ends lines at characters that a label may hold.
+            facts["labels"] = archive.read("labels.txt").decode().removesuffix("\n").split("\n")
         return facts | {"version": str(facts["version"]), "score_threshold": float(facts["score_threshold"])}
     except Exception as error:  # zipfile and json raise many kinds on damaged bytes
         raise ModelError(
             f"Expected labels.txt and, in scene.json, version and score_threshold in the metadata of {name}, "
             f"found: {error}. Export the model again, or write them with train_model.metadata."
         ) from None
+
+
+def with_threshold(content: bytes, threshold: float, name: str = MODEL_FILE.name) -> bytes:
+    """A model's file with another threshold, in the two files of its metadata that hold it.
+
+    The same bytes as `train_model.metadata.add_metadata` would give, for which TensorFlow's environment is needed.
+
+    Args:
+        content: of the `.tflite` file.
+        threshold: of the score, from which on an image is in scope.
+        name: of the file, for messages.
+
+    Raises:
+        ModelError: the file has no metadata.
+    """
+    facts = {"score_threshold": threshold}
+    facts["threshold"] = {
+        "read_off": f"set by hand; it was {read_facts(content, name)['score_threshold']:.6g}"
+    }
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = {entry: archive.read(entry) for entry in archive.infolist()}
+    stream = io.BytesIO(content[: min(entry.header_offset for entry in files)])
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        for entry, data in files.items():
+            if entry.filename == "scene.json":
+                data = (json.dumps(json.loads(data) | facts, indent=2) + "\n").encode()
+            elif entry.filename == "score_calibration.txt":
+                data = f"1,4,{-4 * threshold + 0.0!r}".encode()
+            archive.writestr(entry, data)
+    return stream.getvalue()

@@ -1,0 +1,164 @@
+"""How well a model does on class folders: accuracy with intervals, confusions, what is kept and refused."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from containerize_deploy.scene_model import SceneModel
+
+OTHER = "other"  # the folder of images of none of the classes, as in data_prep_eda.dataset
+WORST = 10  # confusions that are reported
+Z = 1.959964  # of a 95 % interval
+
+
+class EvaluationError(ValueError):
+    """There is nothing to evaluate; the sentence says what was expected."""
+
+
+def class_folders(folder: Path, labels: tuple[str, ...]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Matches a folder's subfolders with a model's labels, by their names in Unicode's form NFC.
+
+    Returns:
+        Label, or `OTHER`, and path of each folder that the model can be compared with; names of the others.
+
+    Raises:
+        EvaluationError: none of them matches.
+    """
+    if not folder.is_dir():
+        raise EvaluationError(f"Expected a folder of class folders, found no folder at {folder}.")
+    by_name = {unicodedata.normalize("NFC", label): label for label in (*labels, OTHER)}
+    known, unknown = [], []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            label = by_name.get(unicodedata.normalize("NFC", path.name))
+            unknown.append(path.name) if label is None else known.append((label, str(path)))
+    if not known:
+        hint = f" Name one of the splits, as in {folder / 'test'}." if "test" in unknown else ""
+        raise EvaluationError(
+            f"Expected folders of the model's labels ({', '.join(labels[:20])}) in {folder}, found "
+            f"{', '.join(unknown[:20]) or 'no folders'}.{hint}"
+        )
+    return known, unknown
+
+
+def share(count: int, of: int) -> dict[str, Any]:
+    """A share with its 95 % Wilson interval (Wilson 1927, JASA 22:209), of at least one trial."""
+    p, spread = count / of, Z * Z / of
+    centre = (p + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (p * (1 - p) + spread / 4)) / (1 + spread)
+    return {
+        "count": count,
+        "of": of,
+        "share": p,
+        "low": max(0.0, centre - half),
+        "high": min(1.0, centre + half),
+    }
+
+
+def threshold_to_keep(scores: list[float], keep: float) -> float:
+    """The threshold that keeps a share of scores, halfway to the next score below so that none lies on it."""
+    scores = sorted(scores)
+    refused = math.floor((1 - keep) * len(scores) + 1e-9)
+    below = scores[refused - 1] if refused else scores[0] - 0.01
+    return round((below + scores[refused]) / 2, 6)
+
+
+def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> dict[str, Any]:
+    """Compares answers with the classes of their folders.
+
+    Args:
+        answers: as `classify --json` gives them, with `class`: a label of the model, or `OTHER`.
+        model: that answered.
+        keep: which share of the images of the classes the suggested threshold keeps.
+
+    Raises:
+        EvaluationError: there is no usable image of any class, or `keep` is no share.
+    """
+    if not 0 < keep <= 1:
+        raise EvaluationError(f"Expected a share to keep above 0 and up to 1, found {keep}.")
+    usable = [answer for answer in answers if "label" in answer]
+    inside = [answer for answer in usable if answer["class"] != OTHER]
+    outside = [answer for answer in usable if answer["class"] == OTHER]
+    if not inside:
+        raise EvaluationError("Expected images in the class folders, found none that can be used.")
+
+    def correct(of_class: list[dict[str, Any]]) -> dict[str, Any]:
+        return share(sum(answer["label"] == answer["class"] for answer in of_class), len(of_class))
+
+    def kept(images: list[dict[str, Any]], threshold: float) -> int:
+        return sum(answer["score"] >= threshold for answer in images)
+
+    def at(value: float) -> dict[str, Any]:
+        refused = share(len(outside) - kept(outside, value), len(outside)) if outside else None
+        return {"value": value, "kept": share(kept(inside, value), len(inside)), "refused": refused}
+
+    classes = {}
+    for label in dict.fromkeys(answer["class"] for answer in inside):
+        of_class = [answer for answer in inside if answer["class"] == label]
+        classes[label] = {**correct(of_class), "kept": kept(of_class, model.score_threshold)}
+    mistakes = Counter((a["class"], a["label"]) for a in inside if a["class"] != a["label"])
+    return {
+        "model": model.identity,
+        "accuracy": correct(inside),
+        "macro_average": sum(counts["share"] for counts in classes.values()) / len(classes),
+        "classes": classes,
+        "confusions": [
+            {"class": label, "label": answer, "count": count}
+            for (label, answer), count in mistakes.most_common(WORST)
+        ],
+        "threshold": at(model.score_threshold),
+        "suggested": {"keep": keep, **at(threshold_to_keep([answer["score"] for answer in inside], keep))},
+        "unusable": len(answers) - len(usable),
+    }
+
+
+def describe(report: dict[str, Any], model: str | None) -> str:
+    """What `evaluate` gives, for people; labels come last in a line, since scripts differ in width.
+
+    Args:
+        report: as `evaluate` gives it, with `unknown_folders`.
+        model: as the command line named it.
+    """
+
+    def row(name: str, counts: dict[str, Any], kept: int) -> str:
+        interval = f"{counts['low']:.1%} to {counts['high']:.1%}"
+        shares = f"{counts['share']:8.1%}  {interval:16}  {kept / counts['of']:6.1%}"
+        return f"{counts['of']:6}  {counts['count']:7}  {shares}  {name}"
+
+    def line(words: str, counts: dict[str, Any]) -> str:
+        text = f"{words}, {counts['value']:.6g}, keeps {counts['kept']['share']:.1%} of the classes' images"
+        if refused := counts["refused"]:
+            interval = f"95 % interval {refused['low']:.1%} to {refused['high']:.1%}"
+            text += (
+                f" and refuses {refused['share']:.1%} of {refused['of']} images of other things ({interval})"
+            )
+        return text + "."
+
+    now, suggested = report["threshold"], report["suggested"]
+    named = f" --model {shlex.quote(model)}" if model else ""
+    lines = [
+        "images  correct  accuracy  95 % interval       kept  class",
+        *(row(label, counts, counts["kept"]) for label, counts in report["classes"].items()),
+        row("(all)", report["accuracy"], now["kept"]["count"]),
+        f"\nThe classes' mean accuracy is {report['macro_average']:.1%}. Most frequent mistakes:",
+        *(f"    {pair['class']} taken for {pair['label']}: {pair['count']}" for pair in report["confusions"]),
+        *([] if report["confusions"] else ["    none"]),
+        line("\nThe model's threshold", now),
+        line(f"The threshold for {suggested['keep']:.1%} of these images", suggested),
+        "To write a copy of the model with the latter:",
+        f"    python -m containerize_deploy.classify{named} --set-threshold {suggested['value']} --to copy.tflite",
+    ]
+    if not now["refused"]:
+        lines.append(
+            f"There is no folder {OTHER!r} with images of other things to see what is refused of them."
+        )
+    if report["unknown_folders"]:
+        lines.append(f"Left out, since the model has no such label: {', '.join(report['unknown_folders'])}.")
+    if report["unusable"]:
+        lines.append(f"Left out, since they can't be used: {report['unusable']} files. --csv FILE says why.")
+    return "\n".join(lines)
