@@ -1,13 +1,11 @@
-"""Images from further sources beside the data set: other cameras, other years, other ideas of what a coast is.
+"""Images from further sources beside the data set: other cameras, other years, other ideas of what a class is.
 
-A source is a folder with subfolders `coast`, `forest` and `mountain`, any of them, and if it likes `other` for images
-of anything else. Sources lie side by side in one folder. Notebooks 06 to 08 train on them and test by leaving one out.
+A source is a folder with a subfolder for each class that it has, and if it likes `other` for images of none of them.
+Sources lie side by side in one folder. Notebooks 06 to 08 train on them and test by leaving one out.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -20,32 +18,36 @@ import pandas as pd
 from PIL import Image
 
 from data_prep_eda.dataset import (
-    CACHE,
+    OTHER,
     REPOSITORY,
     SAMPLE,
     Dataset,
     DatasetError,
+    cached,
     check_images,
+    class_folders,
+    decoder_digest,
     fingerprint,
     image_files,
-    is_junk,
+    label_key,
+    left_out,
     named_folder,
     printable,
-    scene_folders,
+    relative_name,
+    subfolders,
 )
 from data_prep_eda.duplicates import NEAR_HASH, copies, near_duplicates
-from data_prep_eda.files import write_json
-from data_prep_eda.preprocessing import SCENES, SUFFIXES, load_image
+from data_prep_eda.preprocessing import load_image
+from data_prep_eda.sun09 import CLASSES
 
 FOLDER = "other_sources"
-OTHER = "other"
-VERSION = 3  # raise it when other copies are found, so that what is cached is not used
+VERSION = 4  # raise it when other copies are found, so that what is cached is not used
 # Both are excerpts of one stock library: a model of the one is no stranger to the other.
 FAMILIES = {"corel1k": "corel", "corel5k": "corel"}
 # Copies that `copies` misses: SUN 09 has a square of them that is cut off-centre, or in another size. Found by the nearest
 # features and by comparing squares of all sizes, and then by looking at each.
 KNOWN_COPIES = Path(__file__).with_name("other_sources_copies.csv")
-COLUMNS = ["path", "name", "source", "scene", "theme"]
+COLUMNS = ["path", "name", "source", "label", "theme"]
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,22 @@ class Sources:
 
     Attributes:
         folder: where they lie; None where there are none.
-        images: one row per image: `path`, `name`, `source` (folder), `scene` (or `other`), `theme` (of an image in
-            `other`, as the start of its name tells; else empty).
-        rejected: images left out: `path`, `reason`.
+        class_names: those of the data set.
+        images: a row per image: `path`, `name`, `source` (folder), `label` (or `other`), `theme` (of an image in
+            `other`, as its folder or the start of its name says; else empty).
+        rejected: what was left out: `path`, `reason`.
     """
 
     folder: Path | None
+    class_names: tuple[str, ...]
     images: pd.DataFrame
     rejected: pd.DataFrame
 
     def counts(self) -> pd.DataFrame:
-        """Number of images per source (rows) and scene (columns)."""
-        table = pd.crosstab(self.images["source"], self.images["scene"])
-        return table.reindex(columns=[*SCENES, OTHER], fill_value=0).rename_axis(index=None, columns=None)
+        """Number of images per source (rows) and label (columns)."""
+        table = pd.crosstab(self.images["source"], self.images["label"])
+        columns = [*self.class_names, OTHER]
+        return table.reindex(columns=columns, fill_value=0).rename_axis(index=None, columns=None)
 
     def __str__(self) -> str:
         if self.folder is None:
@@ -74,13 +79,10 @@ class Sources:
                 "Other sources: none. How the model does on images from elsewhere, and on images of other things, "
                 "stays open (data_prep_eda/README.md says where to get some)."
             )
-        lines = [f"Other sources: {len(self.images)} images", str(self.counts())]
+        lines = [f"Other sources: {len(self.images)} images", self.counts().to_string()]
         if len(self.rejected):
             lines.append(f"Left out: {len(self.rejected)}")
-            lines += [
-                f"  {printable(os.path.relpath(row.path, self.folder))}: {row.reason}"
-                for row in self.rejected.head(10).itertuples()
-            ]
+            lines += left_out(self.rejected, self.folder)
         return "\n".join(lines)
 
 
@@ -106,7 +108,16 @@ def find_sources(other_sources: str, dataset: Dataset) -> Path | None:
     if dataset.folder == SAMPLE:
         return None
     places = (REPOSITORY / FOLDER, dataset.folder.parent / FOLDER)
-    return next((place for place in places if place.is_dir()), None)
+    return next((place for place in places if place.is_dir() and _belongs(place, dataset)), None)
+
+
+def _belongs(folder: Path, dataset: Dataset) -> bool:
+    """Whether sources that nobody named are of this data set: it has all their classes."""
+    try:
+        labels = {label_key(label) for source in subfolders(folder) for label in class_folders(source)}
+    except DatasetError:
+        return True  # load_sources says what is wrong
+    return labels <= {*map(label_key, dataset.class_names), OTHER}
 
 
 def load_sources(
@@ -128,31 +139,33 @@ def load_sources(
     Raises:
         DatasetError: a named folder does not exist, or holds no source.
     """
-    folder = find_sources(other_sources, dataset)
+    folder, class_names = find_sources(other_sources, dataset), dataset.class_names
     if folder is None:
-        return Sources(None, pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=["path", "reason"]))
+        return Sources(
+            None, class_names, pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=["path", "reason"])
+        )
     rejected: list[dict[str, str]] = []
-    rows = [row for source in _source_folders(folder) for row in _rows(source, rejected)]
+    rows = _rows(_source_folders(folder, class_names), class_names, rejected)
     reasons = _reasons(rows, dataset, folder, progress)
     rejected += [
         {"path": row["path"], "reason": reasons[row["path"]]} for row in rows if row["path"] in reasons
     ]
     good = [row for row in rows if row["path"] not in reasons]
-    return Sources(
-        folder, pd.DataFrame(good, columns=COLUMNS), pd.DataFrame(rejected, columns=["path", "reason"])
-    )
+    images, left = pd.DataFrame(good, columns=COLUMNS), pd.DataFrame(rejected, columns=["path", "reason"])
+    return Sources(folder, class_names, images, left)
 
 
 def all_images(dataset: Dataset, sources: Sources) -> pd.DataFrame:
     """The data set's images and those of the sources in one table.
 
     Returns:
-        One row per image: `path`, `name`, `source`, `scene` (or `other`), `split` and `theme`. The data set keeps its
+        One row per image: `path`, `name`, `source`, `label` (or `other`), `split` and `theme`. The data set keeps its
         splits; everything of the sources is for training.
     """
-    own = dataset.images.assign(source=dataset.source, theme="")
+    others = dataset.others.assign(theme=[_theme(name) for name in dataset.others["name"]])
+    own = pd.concat([dataset.images.assign(theme=""), others]).assign(source=dataset.source)
     table = pd.concat([own, sources.images.assign(split="train")], ignore_index=True)
-    return table[["path", "name", "source", "scene", "split", "theme"]]
+    return table[["path", "name", "source", "label", "split", "theme"]]
 
 
 def families(sources: Sequence[str]) -> np.ndarray:
@@ -160,54 +173,89 @@ def families(sources: Sequence[str]) -> np.ndarray:
     return np.array([FAMILIES.get(source, source) for source in sources], dtype=object)
 
 
-def _source_folders(folder: Path) -> list[Path]:
+def _source_folders(folder: Path, class_names: Sequence[str]) -> list[Path]:
     """The sources in a folder; a folder that is a source itself counts as the only one."""
-    own = list(scene_folders(folder, extra=(OTHER,)).values())
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not is_junk(path))
-    found = [path for path in inside if scene_folders(path, extra=(OTHER,))]
-    found = [path for path in found if path not in own or not image_files(path, [])]
-    if own and found:
+    known, names = {*map(label_key, class_names), OTHER}, ", ".join((*class_names, OTHER))
+    own = [place for label, place in class_folders(folder).items() if label_key(label) in known]
+    inside = subfolders(folder)
+    sources = [path for path in inside if known & set(map(label_key, class_folders(path)))]
+    sources = [path for path in sources if path not in own or not image_files(path, [])]
+    if own and sources:
         raise DatasetError(
-            f"Expected the sources in {printable(folder)} to be named otherwise than {', '.join((*SCENES, OTHER))}, "
-            f"found {', '.join(path.name for path in own)}. Rename it, or move it into a source."
+            f"Expected the sources in {printable(folder)} to be named otherwise than {names}, found "
+            f"{', '.join(path.name for path in own)}. Rename it, or move it into a source."
         )
     if own:
         return [folder]
-    if not found:
+    if not sources:
         raise DatasetError(
-            f"Expected one subfolder per source in {printable(folder)}, each with some of the subfolders "
-            f"{', '.join((*SCENES, OTHER))}; found {', '.join(printable(path.name) for path in inside) or 'no folders'}."
+            f"Expected one subfolder per source in {printable(folder)}, each with some of the subfolders {names}; "
+            f"found {', '.join(printable(path.name) for path in inside) or 'no folders'}."
         )
     for path in inside:
-        if path not in found and any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")):
+        if path not in sources and image_files(path, []):
             raise DatasetError(
-                f"Expected some of the subfolders {', '.join((*SCENES, OTHER))} in {printable(path)}, found images "
-                f"without. Sort them into such folders, or move the source away."
+                f"Expected some of the subfolders {names} in {printable(path)}, found images without. Sort them into "
+                f"such folders, or move the source away."
             )
-    return found
+    return sources
 
 
-def _rows(source: Path, rejected: list[dict[str, str]]) -> list[dict[str, str]]:
+def _rows(
+    sources: Sequence[Path], class_names: tuple[str, ...], rejected: list[dict[str, str]]
+) -> list[dict[str, str]]:
+    """The images of the sources, less what is of no class, and less an `other` that may hold a class.
+
+    Who collected `other` knew which classes not to put there: those that the sources have folders for.
+    """
+    known = {label_key(name): name for name in (*class_names, OTHER)}
+    folders = [(source, label, place) for source in sources for label, place in class_folders(source).items()]
+    unknown = (
+        known.keys() - {label_key(label) for _, label, _ in folders} if class_names != CLASSES else set()
+    )
     rows = []
-    for scene, place in scene_folders(source, extra=(OTHER,)).items():
-        for path in image_files(place, rejected):
-            theme = re.sub(rf"_{re.escape(source.name)}.*|\.\w+$", "", path.name) if scene == OTHER else ""
-            row = {"path": str(path), "name": printable(path.name), "source": printable(source.name)}
-            rows.append(row | {"scene": scene, "theme": printable(theme)})
+    for source, label, place in folders:
+        name = known.get(label_key(label))
+        if name is None:
+            rejected.append({"path": str(place), "reason": "a folder of no class of the data set"})
+        elif name == OTHER and unknown:
+            names = ", ".join(known[key] for key in sorted(unknown))
+            rejected.append(
+                {"path": str(place), "reason": f"may hold images of {names}: no source has such a folder"}
+            )
+        else:
+            for path in image_files(place, rejected):
+                file = relative_name(path, place)
+                theme = _theme(file, source.name) if name == OTHER else ""
+                row = {"path": str(path), "name": file, "source": printable(source.name)}
+                rows.append(row | {"label": name, "theme": printable(theme)})
     return rows
+
+
+def _theme(name: str, source: str = "") -> str:
+    """What an image of none of the classes shows, as its folder or the start of its name says."""
+    if "/" in name:
+        return name.split("/")[0]
+    return re.sub(rf"_{re.escape(source)}.*|\.\w+$", "", name) if source else ""
 
 
 def _reasons(
     rows: list[dict[str, str]], dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None
 ) -> dict[str, str]:
     """Path to the reason of each image that is left out; kept in the cache, since it takes half a minute."""
-    key = f"{fingerprint(dataset.folder)}-{fingerprint(folder)}-v{VERSION}"
-    kept = CACHE / "other_sources" / f"{key}.json"
-    try:
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        return {str(folder / name): reason for name, reason in found.items()}
-    except (OSError, ValueError):
-        pass  # not there yet, or damaged
+    key = f"{fingerprint(dataset.folder)}-{fingerprint(folder)}-{decoder_digest()}-v{VERSION}"
+
+    def judge() -> dict[str, str]:
+        found = _judge(rows, dataset, progress)
+        return {os.path.relpath(path, folder): reason for path, reason in found.items()}
+
+    reasons = cached(f"other_sources/{key}.json", judge)
+    return {str(folder / name): reason for name, reason in reasons.items()}
+
+
+def _judge(
+    rows: list[dict[str, str]], dataset: Dataset, progress: Callable[[int, int], None] | None
+) -> dict[str, str]:
     paths = [row["path"] for row in rows]
     faults, digests = check_images(paths, progress)
     reasons = {path: why for path, why in zip(paths, faults, strict=True) if why}
@@ -215,17 +263,13 @@ def _reasons(
         [row for row in rows if row["path"] not in reasons], dict(zip(paths, digests, strict=True))
     )
     usable = [row for row in rows if row["path"] not in reasons]
-    own = dataset.images["path"].tolist()
-    scenes = [row["path"] for row in usable if row["scene"] != OTHER]
-    for new, known in copies(own, scenes).items():
-        reasons[scenes[new]] = f"shows the same as {printable(Path(own[known]).name)}"
-    reasons |= _known(usable, set(dataset.images["name"]))
+    own = pd.concat([dataset.images, dataset.others])
+    of_classes = [row["path"] for row in usable if row["label"] != OTHER]
+    for new, known in copies(own["path"].tolist(), of_classes).items():
+        reasons[of_classes[new]] = f"shows the same as {own['name'].iloc[known]}"
+    reasons |= _known(usable, set(own["name"]))
     new = [row for row in usable if row["path"] not in reasons]
-    reasons |= _repeated([*dataset.images.assign(source=None).to_dict("records"), *new])
-    with contextlib.suppress(OSError):  # without a cache it only takes longer the next time
-        names = {os.path.relpath(path, folder): reason for path, reason in reasons.items()}
-        write_json(kept, names)
-    return reasons
+    return reasons | _repeated([*own.assign(source=None).to_dict("records"), *new])
 
 
 def _known(rows: list[dict[str, str]], own: set[str]) -> dict[str, str]:
@@ -237,15 +281,15 @@ def _known(rows: list[dict[str, str]], own: set[str]) -> dict[str, str]:
 
 
 def _identical(rows: list[dict[str, str]], digests: dict[str, bytes]) -> dict[str, str]:
-    """Path to the reason of each file that is there twice; under two scenes, neither can be believed."""
+    """Path to the reason of each file that is there twice; under two labels, neither can be believed."""
     same: dict[bytes, list[dict[str, str]]] = {}
     for row in rows:
         same.setdefault(digests[row["path"]], []).append(row)
     reasons = {}
     for first, *others in same.values():
-        scenes = sorted({row["scene"] for row in (first, *others)})
-        if len(scenes) > 1:
-            why = f"the same image lies under {' and '.join(scenes)}"
+        labels = sorted({row["label"] for row in (first, *others)})
+        if len(labels) > 1:
+            why = f"the same image lies under {' and '.join(labels)}"
             reasons |= {row["path"]: why for row in (first, *others)}
         else:
             reasons |= {row["path"]: f"shows the same as {first['name']}" for row in others}

@@ -21,15 +21,13 @@ import hashlib
 import io
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from data_prep_eda.dataset import REPOSITORY, SPLITS, DatasetError, load_dataset, printable
 from data_prep_eda.duplicates import groups
 from data_prep_eda.files import one_at_a_time
+from data_prep_eda.grouping import grouped_split
 from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
 MANIFEST_NAME = "manifest.csv"
@@ -38,40 +36,6 @@ COLUMNS = ("path", "name", "scene", "split", "bytes", "sha256")
 
 class PreparationError(ValueError):
     """The split folders cannot be written; the message says what was expected, found, and what to do."""
-
-
-def grouped_split(scenes: Sequence[str], group: Sequence[int], seed: int = 20) -> np.ndarray:
-    """A leak-free rule: ten stratified parts of whole groups; one for validation, one for test.
-
-    Args:
-        scenes: scene of each image.
-        group: group number of each image, from `groups`; a group lands in one split.
-        seed: which of the many possible splits.
-
-    Returns:
-        Array of `train`, `validation` and `test`, one per image. About 80, 10 and 10 per cent, for each
-        scene; exact shares are not possible with whole groups.
-
-    Raises:
-        PreparationError: a scene has fewer than ten groups.
-    """
-    from sklearn.model_selection import (
-        StratifiedGroupKFold,
-    )  # takes a second; most readers of this file don't split
-
-    scenes, group = np.asarray(scenes), np.asarray(group)
-    for scene in np.unique(scenes):
-        n = len(np.unique(group[scenes == scene]))
-        if n < 10:
-            raise PreparationError(
-                f"Expected ten or more {scene} images that do not belong together, found {n}. "
-                f"Add images, or split with --rule study."
-            )
-    splits = np.full(len(scenes), "train", dtype="<U10")
-    folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
-    for name, (_, fold) in zip(("validation", "test"), folds.split(scenes, scenes, group), strict=False):
-        splits[fold] = name
-    return splits
 
 
 def prepare(
@@ -237,18 +201,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = load_dataset(str(source))
         frame = data.images
         if options.rule == "grouped":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # uneven parts are expected with few images
-                splits = grouped_split(frame["scene"], groups(list(frame["path"])), options.seed)
+            splits = grouped_split(frame["label"], groups(list(frame["path"])), options.seed)
             frame = frame.assign(split=splits)
-        print(frame.groupby(["scene", "split"]).size().unstack()[list(SPLITS)].to_string())
+        print(frame.groupby(["label", "split"]).size().unstack()[list(SPLITS)].to_string())
         for row in data.rejected.itertuples():
             print(f"left out: {printable(row.path)}: {row.reason}", file=sys.stderr)
         out = options.out.expanduser().absolute()
         archive = options.zip or out.with_name(out.name + ".zip")
         with one_at_a_time(out.parent):  # two would clear each other's unfinished folders away
             changed = prepare(
-                [(Path(row.path), row.scene, row.split) for row in frame.itertuples()],
+                [(Path(row.path), row.label, row.split) for row in frame.itertuples()],
                 out,
                 None if options.no_zip else archive.expanduser().absolute(),
                 report=print,

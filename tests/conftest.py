@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep_eda.preprocessing import SCENES
+from data_prep_eda.sun09 import CLASSES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL = os.environ.get(
@@ -50,7 +50,7 @@ def images(tmp_path: Path) -> Path:
     """A folder with twelve small synthetic images per scene, told apart by their colour."""
     rng = np.random.default_rng(0)
     colours = {"coast": (60, 110, 190), "forest": (40, 120, 50), "mountain": (150, 140, 135)}
-    for scene in SCENES:
+    for scene in CLASSES:
         (tmp_path / "images" / scene).mkdir(parents=True)
         for number in range(12):
             pixels = rng.normal(colours[scene], 25, (48, 48, 3)).clip(0, 255).astype(np.uint8)

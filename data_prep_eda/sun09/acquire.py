@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 from data_prep_eda.dataset import MANIFEST, REPOSITORY
 from data_prep_eda.files import clear_leavings, one_at_a_time, replacing, write_json, write_text
-from data_prep_eda.preprocessing import SCENES, ImageError, load_image
+from data_prep_eda.preprocessing import ImageError, load_image
+from data_prep_eda.sun09 import CLASSES
 from data_prep_eda.sun09.sources import (
     CHUNK,
     AcquisitionError,
@@ -88,7 +89,7 @@ class Collection:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.rejected: dict[str, str] = {}  # name to reason
-        for scene in SCENES:
+        for scene in CLASSES:
             (out / scene).mkdir(parents=True, exist_ok=True)
             clear_leavings(out / scene)
         clear_leavings(out)
@@ -177,7 +178,7 @@ def acquire(
     if not collection.found:
         raise AcquisitionError(
             f"Expected images of SUN 09 in {source}, found none of the {len(wanted())}. They lie in "
-            f"a folder {IMAGE_FOLDER}/ or in one folder per scene ({', '.join(SCENES)})."
+            f"a folder {IMAGE_FOLDER}/ or in one folder per scene ({', '.join(CLASSES)})."
         )
     if collection.complete:
         (out / POSITION).unlink(missing_ok=True)
@@ -291,7 +292,7 @@ def table(collection: Collection) -> str:
     lines = [f"{'scene':<10}{'wanted':>8}{'found':>8}{'missing':>9}"]
     all_wanted = Counter(wanted().values())
     found = Counter(wanted()[name] for name in collection.found)
-    for scene in SCENES:
+    for scene in CLASSES:
         n, m = all_wanted[scene], found[scene]
         lines.append(f"{scene:<10}{n:>8}{m:>8}{n - m:>9}")
     n, m = all_wanted.total(), found.total()

@@ -1,0 +1,76 @@
+"""Which images belong together, and splits that keep those on one side."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_prep_eda.dataset import SPLITS
+from data_prep_eda.duplicates import connected, near_duplicates
+
+__all__ = ["connected", "grouped_split", "related"]
+
+SHARE = 0.1  # of the images of a class, for validation and for test each
+
+
+def related(paths: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Pairs of positions that belong together: `copy` where they show nearly the same, `series` ..."""
+    duplicates = near_duplicates(paths)
+    return [(int(a), int(b), "copy") for a, b in zip(duplicates["first"], duplicates["second"], strict=True)]
+
+
+def grouped_split(labels: Sequence[str], group: Sequence[int], seed: int = 20) -> np.ndarray:
+    """A leak-free rule: whole groups go to training, validation and test, about 80, 10 and 10 per cent of each class.
+
+    Where each class has twenty groups or more, these are three of ten stratified folds. Where a class is smaller, it is
+    dealt out by itself, and has at least one image in each split if it has three groups.
+
+    Args:
+        labels: label of each image.
+        group: group number of each image; a group lands in one split.
+        seed: which of the many possible splits.
+
+    Returns:
+        Array of `train`, `validation` and `test`, one per image; exact shares are not possible with whole groups.
+    """
+    labels, group = np.asarray(labels), np.asarray(group)
+    classes = np.unique(labels)
+    splits = np.full(len(labels), "train", dtype="<U10")
+    if min(len(np.unique(group[labels == label])) for label in classes) >= 20:
+        from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
+
+        folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # uneven folds are expected with few images
+            for name, (_, fold) in zip(
+                ("validation", "test"), folds.split(labels, labels, group), strict=False
+            ):
+                splits[fold] = name
+        if all(len(np.unique(splits[labels == label])) == len(SPLITS) for label in classes):
+            return splits
+    return _dealt(labels, group, seed)
+
+
+def _dealt(labels: np.ndarray, group: np.ndarray, seed: int) -> np.ndarray:
+    """Deals the groups of one class after the other, those with the fewest groups first."""
+    rng = np.random.default_rng(seed)
+    splits = np.full(len(labels), "", dtype="<U10")
+    for label in sorted(np.unique(labels), key=lambda label: (len(np.unique(group[labels == label])), label)):
+        members = labels == label
+        sizes = Counter(group[members & (splits == "")].tolist())
+        left = rng.permutation(sorted(sizes)).tolist()
+        target = max(1, round(SHARE * members.sum()))
+        for split, later in (("test", ("validation", "train")), ("validation", ("train",))):
+            reserved = sum(not (members & (splits == name)).any() for name in later)
+            while (count := (members & (splits == split)).sum()) < target and len(left) > reserved:
+                fits = [number for number in left if sizes[number] <= target - count]
+                if not fits and count:
+                    break
+                chosen = fits[0] if fits else min(left, key=sizes.__getitem__)
+                left.remove(chosen)
+                splits[group == chosen] = split
+        splits[members & (splits == "")] = "train"
+    return splits
