@@ -1,4 +1,4 @@
-"""Runs one notebook: checks its parameters, executes it in a fresh kernel and says how it went.
+"""Runs one notebook: reads its parameters, executes it in a fresh kernel and says how it went.
 
 `make run` and the sweeps build on this. Papermill does the work; what it leaves open is added here: unknown
 parameters are errors and not warnings, the kernel is always the interpreter that runs this code, its start
@@ -9,40 +9,33 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib.util
 import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
 import zmq
-from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 from papermill.exceptions import PapermillExecutionError
-from traitlets import default
 
-from data_prep_eda.dataset import Dataset, fingerprint, load_dataset
-from data_prep_eda.other_sources import find_sources
-from train_model import parameters as rules
 from train_model.parameters import ParameterError
 
 COMPLETE = "complete"
 FAILED = "failed"
 
-KERNEL_STARTS = (
-    2  # kernels now and then die at birth: two processes picked the same ZMQ port (papermill #511)
-)
 START_SECONDS = 300  # that a kernel may take until it answers, with its imports, on a busy machine
 QUIET_SECONDS = 120  # nbclient gives a kernel 4 s to hand over its output, too few on a busy machine
+KILLED = "The kernel died. The system may have ended it because memory ran out: close other programs, or take fewer images."
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,9 @@ class NotebookResult:
         return f"{self.notebook}: failed{where} after {self.seconds:.0f} s: {self.error}"
 
 
+# --- Parameters -------------------------------------------------------------------------------------------
+
+
 def declared_parameters(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
     """What papermill knows of a notebook's parameters: `inferred_type_name`, `default` and `help` by name.
 
@@ -83,25 +79,28 @@ def declared_parameters(notebook: str | os.PathLike[str]) -> dict[str, dict[str,
     if not Path(notebook).is_file():
         raise ParameterError(f"Expected a notebook at {notebook}, found no file there.")
     try:
-        return papermill.inspect_notebook(_as_it_is(notebook))
+        return papermill.inspect_notebook(_for_papermill(notebook))
     except Exception as error:  # nbformat's, JSON's and papermill's own kinds
         why = " ".join(str(error).split())[:200]
         raise ParameterError(f"Expected a notebook at {notebook}, found something else: {why}") from None
 
 
-def _as_it_is(path: str | os.PathLike[str]) -> str:
+def _for_papermill(path: str | os.PathLike[str]) -> str:
     """A path for papermill, which would put parameters in place of the braces in it."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def typed(
-    name: str, value: Any, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
+def read_parameter(
+    value: Any, name: str, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
 ) -> Any:
-    """A value in the type that a notebook declares; text is read as the shell and grid files write it.
+    """A value, or text as the shell and grid files write it, in the type that a notebook declares.
+
+    `read_parameter("1e-3", "learning_rate", declared, notebook)` is `0.001`, and `"0.1, 0.01"` a list for a
+    parameter that takes one. A `str` is taken as it stands, whatever it looks like; numbers are decimal.
 
     Args:
+        value: text, or a value of the type already.
         name: of the parameter.
-        value: as text or in its type already.
         declared: see `declared_parameters`.
         notebook: path of the notebook, for the message.
 
@@ -116,184 +115,96 @@ def typed(
             + (f"; did you mean {near[0]!r}? " if near else ". ")
             + f"It takes {', '.join(declared) or 'none: no cell is tagged parameters'}."
         )
-    kind = _kind(name, declared)
-    if not _fits(value, kind):
+    kind = declared[name]["inferred_type_name"].replace(" ", "")
+    if kind == "list":  # the elements of the default say of what
+        types = {type(element).__name__ for element in ast.literal_eval(declared[name]["default"])}
+        kind = f"list[{'float' if 'float' in types else ''.join(types)}]"
+    try:
+        return _convert(value, kind)
+    except (ValueError, KeyError):
         raise ParameterError(
             f"Parameter {name!r} of {notebook.name} takes {kind}, found {value!r} ({type(value).__name__})."
+        ) from None
+
+
+_TYPES = {"int": int, "float": int | float, "str": str, "bool": bool}
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}  # fmt: skip
+
+
+def _convert(value: Any, kind: str) -> Any:
+    """A value in a type named as an annotation names it, or ValueError; other names than these take anything."""
+    if kind.startswith("list"):
+        if isinstance(value, str):
+            value = [part.strip("'\"") for part in re.split(r"[\s,]+", value.strip("[] ")) if part]
+        if not isinstance(value, list | tuple):
+            raise ValueError(value)
+        return [_convert(element, kind[5:-1]) for element in value]
+    if isinstance(value, str) and kind in ("int", "float", "bool"):
+        return (
+            _BOOLEANS[value.strip().lower()] if kind == "bool" else {"int": int, "float": float}[kind](value)
         )
-    if kind == "float":
-        return float(value)
-    if kind == "list[float]":
-        return [float(one) for one in value]
-    return list(value) if isinstance(value, tuple) else value
-
-
-def read_text(
-    name: str, text: str, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
-) -> Any:
-    """A value that the shell or a grid file gives as text, in the type that a notebook declares.
-
-    Args:
-        name: of the parameter.
-        text: its value.
-        declared: see `declared_parameters`.
-        notebook: path of the notebook, for the message.
-
-    Raises:
-        ParameterError: see `typed`.
-    """
-    value: Any = text
-    if name in declared:
-        kind = _kind(name, declared)
-        with suppress(ValueError):  # `typed` says what is wrong with the text
-            value = rules.parse(text, kind, _literal(declared[name]["default"]))
-    return typed(name, value, declared, notebook)
-
-
-def element_kind(name: str, declared: Mapping[str, Mapping[str, str]]) -> str:
-    """The type of the elements of a parameter that takes a list; empty where it takes none or doesn't say."""
-    if name not in declared or not _kind(name, declared).startswith("list"):
-        return ""
-    return rules.element_kind(_kind(name, declared), _literal(declared[name]["default"]))
-
-
-def _kind(name: str, declared: Mapping[str, Mapping[str, str]]) -> str:
-    return declared[name]["inferred_type_name"].replace(" ", "")
-
-
-def _literal(source: str) -> Any:
-    try:
-        return ast.literal_eval(source)
-    except (ValueError, SyntaxError):
-        return None
-
-
-_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
-
-
-def _fits(value: Any, kind: str) -> bool:
-    """Whether a value has a declared type; types that papermill cannot name (`None`) take anything."""
-    if kind in _TYPES:
-        # A bool is an int in Python, but `epochs: true` is a slip.
-        return isinstance(value, _TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
-    if members := re.fullmatch(r"list(?:\[(\w+)\])?", kind):
-        return isinstance(value, list | tuple) and all(_fits(one, members[1] or "None") for one in value)
-    return True
-
-
-# --- The images -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Images:
-    """Which images a run is on.
-
-    Attributes:
-        dataset: with its files listed, not decoded.
-        sources: folder of further sources; None where there are none.
-    """
-
-    dataset: Dataset
-    sources: Path | None
-
-    @classmethod
-    def find(cls, data_dir: str = "", other_sources: str = "") -> Images:
-        """Finds them as the notebooks do.
-
-        Raises:
-            DatasetError: a folder isn't there or hasn't the layout that is read.
-        """
-        dataset = load_dataset(data_dir, check=False)
-        return cls(dataset, find_sources(other_sources, dataset))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Tells one set of images from another, wherever they lie."""
-        return f"{fingerprint(self.dataset.folder)}-{fingerprint(self.sources)}"
+    # A bool is an int in Python, but `epochs: true` is a slip.
+    if kind in _TYPES and (
+        not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
+    ):
+        raise ValueError(value)
+    return float(value) if kind == "float" else value
 
 
 # --- The kernel -------------------------------------------------------------------------------------------
 
 
-class _ThisInterpreter(AsyncKernelManager):
-    """Starts kernels of the running interpreter.
+def kernel_environment() -> dict[str, str]:
+    """This process's environment, less what was set for other projects and would change the notebooks.
 
-    The name `python3` is looked up in the user's folders first, where another environment may have left its
-    own kernel of that name.
+    Raises:
+        ParameterError: `KERAS_BACKEND` names a backend that this project doesn't run on, or that isn't installed.
     """
-
-    preload = ""  # Python source that runs before the kernel answers
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        spec = get_kernel_dict()
-        if self.preload:
-            launcher = spec["argv"].index("-m")
-            spec["argv"][launcher : launcher + 2] = ["-c", self.preload]
-        return KernelSpec(resource_dir=RESOURCES, **spec)
-
-    async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
-        # Cells' own standard error reaches the notebook; what the C++ side of TensorFlow writes past Python
-        # would only cut the progress bar in pieces.
-        await super()._async_launch_kernel(kernel_cmd, stderr=subprocess.DEVNULL, **options)
-
-    @default("transport_encryption")
-    def _encrypt(self) -> str:
-        """Else other users of the machine can listen in on the port, and every kernel prints a warning of it."""
-        return "auto" if zmq.has("curve") else "disabled"
-
-
-_PRELOAD = """
-import contextlib, importlib, os, runpy, sys
-os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as the kernel will
-for name in {modules!r}:
-    with contextlib.suppress(Exception):  # the cell that imports it says what is wrong
-        importlib.import_module(name)
-if pandas := sys.modules.get("pandas"):
-    pandas.set_option("display.max_columns", 20)  # its default in a kernel, which is not there yet at its import
-runpy.run_module("ipykernel_launcher", run_name="__main__")
-"""
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"  # whatever keras.json says
+    if backend not in ("tensorflow", "jax") or importlib.util.find_spec(backend) is None:
+        raise ParameterError(
+            f"Expected KERAS_BACKEND to be tensorflow, or jax where that is installed; found {backend!r}. Unset it."
+        )
+    hosts = "localhost,127.0.0.1,::1"  # a proxy has nothing to do with what runs on this machine
+    around = {
+        name: ",".join(filter(None, (os.environ.get(name), hosts))) for name in ("NO_PROXY", "no_proxy")
+    }
+    return {**os.environ, "KERAS_BACKEND": backend, **around}
 
 
 def start_kernel(
-    notebook: str | os.PathLike[str], cwd: str | os.PathLike[str] | None = None
+    cwd: str | os.PathLike[str] | None = None, preload: Sequence[str] = ()
 ) -> AsyncKernelManager:
-    """Starts a fresh kernel for a notebook and returns at once; it then imports what the notebook imports.
-
-    So the seconds that importing TensorFlow takes pass while another notebook runs.
+    """Starts a fresh kernel of this interpreter and returns at once.
 
     Args:
-        notebook: path of the notebook.
         cwd: the kernel's working directory; by default this process's.
+        preload: modules that it imports before it answers, so that the seconds this takes pass while another
+            notebook runs.
 
     Returns:
         The kernel's manager, for `run_notebook` or `stop_kernel` in the same thread.
     """
-    manager = _ThisInterpreter()
-    manager.preload = _PRELOAD.format(modules=imported_modules(notebook))
-    run_sync(manager.start_kernel)(**({"cwd": str(cwd)} if cwd else {}))
+    manager = AsyncKernelManager(
+        # Without folders to look in it takes this interpreter's own kernel, and none that another environment
+        # left in the user's folders under the same name.
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+        # Else other users of the machine can listen in on the port, and every kernel prints a warning of it.
+        transport_encryption="auto" if zmq.has("curve") else "disabled",
+    )
+    lines = [f"--InteractiveShellApp.exec_lines=__import__({module!r});" for module in preload]
+    # Cells' own standard error reaches the notebook; what the C++ side of TensorFlow writes past Python
+    # would only cut the progress bar in pieces.
+    run_sync(manager.start_kernel)(
+        extra_arguments=lines, cwd=str(cwd or Path.cwd()), env=kernel_environment(), stderr=subprocess.DEVNULL
+    )
     return manager
 
 
-def stop_kernel(kernel: AsyncKernelManager) -> None:
+def stop_kernel(kernel: AsyncKernelManager | None) -> None:
     """Ends a kernel, whatever it does."""
-    with suppress(Exception):  # it died already
+    with suppress(Exception):  # it died already, or never began
         run_sync(kernel.shutdown_kernel)(now=True)
-
-
-def imported_modules(notebook: str | os.PathLike[str]) -> list[str]:
-    """Names of the modules that the cells of a notebook import at their top level."""
-    names: dict[str, None] = {}
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if cell.cell_type != "code":
-            continue
-        with suppress(SyntaxError):  # a cell with magics
-            for node in ast.parse(cell.source).body:
-                if isinstance(node, ast.Import):
-                    names |= dict.fromkeys(alias.name for alias in node.names)
-                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                    names[node.module] = None
-    return list(names)
 
 
 def run_notebook(
@@ -314,7 +225,7 @@ def run_notebook(
     Args:
         notebook: path of the notebook; it is not changed.
         output: path of the executed notebook.
-        parameters: values by name, already checked (`check_parameters`).
+        parameters: values by name, already checked (`read_parameter`).
         cwd: the kernel's working directory; by default this process's.
         log: file for what the cells print, line by line as they print it.
         progress: called after each code cell with the number of code cells done and of all.
@@ -326,13 +237,8 @@ def run_notebook(
     notebook = Path(notebook)
     total = sum(cell.cell_type == "code" for cell in nbformat.read(notebook, as_version=4).cells)
     total += bool(parameters)  # papermill adds a cell that holds them
-    started = time.perf_counter()
-    kernel_ready = False
+    began = time.perf_counter()
     running = 0  # number of the code cell under way
-
-    def notebook_starts(notebook: Any) -> None:
-        nonlocal kernel_ready
-        kernel_ready = True
 
     def cell_starts(cell: Any, cell_index: int) -> None:
         nonlocal running
@@ -343,16 +249,15 @@ def run_notebook(
             progress(running, total)
 
     def result(status: str, failed_cell: int | None = None, error: str = "") -> NotebookResult:
-        return NotebookResult(notebook.name, status, time.perf_counter() - started, failed_cell, error)
+        return NotebookResult(notebook.name, status, time.perf_counter() - began, failed_cell, error)
 
-    with ExitStack() as stack:
-        stream = stack.enter_context(open(log, "w", encoding="utf-8")) if log else None
-        for start in range(1, KERNEL_STARTS + 1):
-            kernel = kernel or start_kernel(notebook, cwd)
+    with open(log or os.devnull, "w", encoding="utf-8") as stream:
+        for last_try in (False, True):  # two processes now and then pick the same ZMQ port (papermill #511)
             try:
+                kernel = kernel or start_kernel(cwd)
                 papermill.execute_notebook(
-                    _as_it_is(notebook),
-                    _as_it_is(output),
+                    _for_papermill(notebook),
+                    _for_papermill(output),
                     dict(parameters or {}),
                     kernel_name="python3",
                     progress_bar=False,
@@ -361,21 +266,21 @@ def run_notebook(
                     start_timeout=START_SECONDS,
                     km=kernel,
                     iopub_timeout=QUIET_SECONDS,
-                    on_notebook_start=notebook_starts,
                     on_cell_start=cell_starts,
                     on_cell_executed=cell_ends,
                 )
+                return result(COMPLETE)
             except PapermillExecutionError as error:
                 return result(FAILED, error.exec_count or running, _one_line(error.ename, error.evalue))
             except Exception as error:  # the kernel died: out of memory, or it never started
-                if kernel_ready or start == KERNEL_STARTS:
-                    return result(FAILED, running or None, _one_line(type(error).__name__, str(error)))
-            else:
-                return result(COMPLETE)
+                if running or last_try:
+                    name, why = type(error).__name__, str(error)
+                    why = KILLED if running and name == "DeadKernelError" else why
+                    return result(FAILED, running or None, _one_line(name, why))
             finally:
                 stop_kernel(kernel)
                 kernel = None
-    raise AssertionError("unreachable: the last start returns")
+    raise AssertionError("unreachable: the last try returns")
 
 
 def _one_line(name: str, message: str) -> str:

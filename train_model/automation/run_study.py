@@ -1,6 +1,7 @@
-"""Runs the study: every notebook in order, by papermill, into one folder.
+"""Runs the study: its notebooks in order, by papermill, into one folder.
 
-python -m train_model.automation.run_study                       all notebooks, into runs/<timestamp>/
+python -m train_model.automation.run_study                       the main road, 01 to 08, into runs/<timestamp>/
+python -m train_model.automation.run_study --all                 the side roads too, from 10 on
 python -m train_model.automation.run_study -p epochs 5           with another value of a parameter
 python -m train_model.automation.run_study --from 05             on in the newest run, from notebook 05
 """
@@ -13,50 +14,57 @@ if __name__ == "__main__":
     interruption.expect()
 
 import argparse
+import ast
 import difflib
-import html
-import importlib.metadata
-import itertools
 import json
 import os
-import platform
 import shlex
 import shutil
+import socket
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbconvert
+import h5py
 from tqdm import tqdm
 
-from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError
-from data_prep_eda.files import write_json, write_text
-from data_prep_eda.preprocessing import ImageError
+from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError, fingerprint, load_dataset
+from data_prep_eda.files import write_json
+from data_prep_eda.other_sources import find_sources
+from train_model.automation.index_page import shown, summary, use_commands, write_index
 from train_model.automation.notebook_run import (
     COMPLETE,
     FAILED,
-    Images,
     declared_parameters,
-    read_text,
+    kernel_environment,
+    read_parameter,
     run_notebook,
     start_kernel,
     stop_kernel,
-    typed,
 )
-from train_model.parameters import ParameterError
-from train_model.parameters import check_parameters as check_values
-from train_model.study import METRICS, MODEL_FILE, read_metrics
+from train_model.parameters import ParameterError, check_parameters
+from train_model.record import METRICS, MODEL_FILE, read_metrics
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 RUNS = REPOSITORY / "runs"
 STATE = "run.json"  # what has been run in a run's folder, on which images, with which parameters
+LOCK = "run.lock"  # held by the process that works in the folder, which it names
 FOLDERS, FILES = ("notebooks", "models"), (METRICS, "index.html")  # what a new run clears away in its folder
 RUNNING, WAITING, INTERRUPTED = "running", "waiting", "interrupted"
-OUTPUT, DATA, SOURCES = "output_dir", "data_dir", "other_sources"  # parameters that the runner has a part in
-PATHS = (DATA, SOURCES, "weights")  # they count from the shell's folder; the kernels stand elsewhere
+OUTPUT, DATA, SOURCES, WEIGHTS = "output_dir", "data_dir", "other_sources", "weights"
+PRELOAD = ("train_model.features", "train_model.plots")  # with TensorFlow and what draws
+SIDE_ROADS = 10  # notebooks from this number on run when they are asked for
+# The section of the metrics that each notebook writes.
+SECTIONS = {
+    **{"01": "eda", "02": "data_preparation", "03": "xception", "04": "learning_rate", "05": "augmentation"},
+    **{"06": "final", "07": "conversion", "08": "evaluation", "10": "fine_tuning", "11": "recipes"},
+    "12": "ood_scores",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,8 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run = None
     try:
-        run = Run.begin(options)
-        return run.execute()
+        with ExitStack() as stack:
+            run = Run.begin(options, stack)
+            return run.execute()
     except (ParameterError, DatasetError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -79,32 +88,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    about = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(
-        prog="python -m train_model.automation.run_study",
-        description=__doc__.splitlines()[0],
-        allow_abbrev=False,
+        prog="python -m train_model.automation.run_study", description=about, allow_abbrev=False
     )
-    parser.add_argument(
-        "--from",
-        dest="first",
-        metavar="NN",
-        help="start with this notebook, in the newest run; 01 goes on in it only if it isn't complete",
-    )
-    parser.add_argument("--to", dest="last", metavar="NN", help="stop after this notebook")
-    parser.add_argument(
-        "--out", metavar="DIR", help="folder of the run (default: runs/<timestamp>, or the one gone on in)"
-    )
-    parser.add_argument(
-        "-p",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="value of a parameter, for every notebook that has it",
-    )
+    add = parser.add_argument
+    add("--all", action="store_true", help="run the side roads too, the notebooks from 10 on")
+    where = "start with this notebook, in the newest run; 01 goes on in it only if it isn't complete"
+    add("--from", dest="first", metavar="NN", help=where)
+    add("--to", dest="last", metavar="NN", help="stop after this notebook")
+    add("--out", metavar="DIR", help="folder of the run (default: runs/<timestamp>, or the one gone on in)")
+    how = "value of a parameter, for every notebook that has it"
+    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=how)
     return parser
 
 
+@dataclass
 class Run:
     """One run of the study: a folder, its images, its parameters, and how far it has come.
 
@@ -112,216 +111,267 @@ class Run:
     what it began with. A run keeps to one data set.
     """
 
-    def __init__(self, folder: Path, state: dict[str, Any], chosen: list[Path], dataset: Dataset) -> None:
-        self.folder, self.state, self.chosen, self.dataset = folder, state, chosen, dataset
+    folder: Path
+    state: dict[str, Any]
+    chosen: list[Path]
+    dataset: Dataset
+    assigned: dict[Path, dict[str, Any]]
 
     @classmethod
-    def begin(cls, options: argparse.Namespace) -> Run:
+    def begin(cls, options: argparse.Namespace, stack: ExitStack) -> Run:
         """Checks everything that can be checked before a notebook starts, and makes no more than a new run's folder.
 
+        Args:
+            options: of the command line.
+            stack: holds the folder's lock until the run has ended.
+
         Raises:
-            ParameterError: a parameter, a notebook's number or the run that should go on doesn't fit.
+            ParameterError: a parameter, a notebook's number or the run that should go on doesn't fit; or another
+                process works in the run's folder.
             DatasetError: the images cannot be used.
         """
-        study = _study()
-        chosen = select(study, options.first, options.last)
+        kernel_environment()
+        study = numbered_notebooks()
+        chosen = select(study, options.first, options.last, options.all)
         given = {name: _absolute(name, text) for name, text in options.p}
         if OUTPUT in given:
             raise ParameterError(f"{OUTPUT!r} is the run's folder: name it by --out.")
-        given = _merged(assign(chosen, given))
-        folder, earlier = _run_folder(options, study)
-        if folder and chosen[0] == study[0]:
-            _check_owned(folder)
-        overrides = earlier.get("parameters", {}) | given
-        assign(study, overrides)
-        places = (
-            {DATA: "", SOURCES: ""}
-            | earlier.get("data", {})
-            | {name: given[name] for name in (DATA, SOURCES) if name in given}
-        )
-        images = Images.find(places[DATA], places[SOURCES])
-        data = {
-            DATA: str(images.dataset.folder),
-            SOURCES: str(images.sources or ""),
-            "fingerprint": images.fingerprint,
-        }
-        before = earlier.get("data", data)
-        if data["fingerprint"] != before["fingerprint"]:
-            what = (
-                "what has changed since" if before[DATA] == data[DATA] else f"not {shown(Path(data[DATA]))}"
-            )
+        assign(chosen, given)
+        folder, goes_on = _run_folder(options, study)
+        if folder.exists():
+            if not goes_on and any(folder.iterdir()) and not (folder / STATE).exists():
+                raise ParameterError(
+                    f"Expected a new folder or an earlier run's for --out, found other things in {shown(folder)}, which a "
+                    f"run would replace. Name another folder."
+                )
+            stack.enter_context(locked(folder))
+        earlier = _read_state(folder) if goes_on else {}
+        parameters = earlier.get("parameters", {}) | given
+        assigned = assign(study, parameters)
+        asked = earlier.get("data", {}) | parameters
+        dataset = load_dataset(asked.get(DATA, ""))
+        sources = find_sources(asked.get(SOURCES, ""), dataset)
+        before = read_metrics(folder).get("data", {}).get("fingerprint") if goes_on else None
+        if before not in (None, fingerprint(dataset.folder)):
             raise ParameterError(
-                f"The run in {shown(folder)} is on the images in {shown(Path(before[DATA]))}, {what}; a run keeps to one "
-                f"data set. Start a new run: {command(given)}"
+                f"The run in {shown(folder)} is on other images than {shown(dataset.folder)} holds; a run keeps to one data "
+                f"set. Start a new run, without --from."
             )
+        waiting = [
+            {path.stem: {"status": WAITING} for path in notebooks} for notebooks in (select(study), chosen)
+        ]
         state = {
             "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "status": RUNNING,
             # What is published comes from one run: whether notebooks of an earlier start are part of this one.
             "resumed": chosen[0] != study[0],
-            "parameters": overrides,
-            "data": data,
-            "notebooks": {path.stem: {"status": WAITING, "seconds": 0.0, "error": ""} for path in study}
-            | {
-                name: entry
-                for name, entry in earlier.get("notebooks", {}).items()
-                if name not in {path.stem for path in chosen}
-            },
+            "parameters": parameters,
+            "data": {DATA: str(dataset.folder), SOURCES: str(sources or "")},
+            "notebooks": dict(sorted((waiting[0] | earlier.get("notebooks", {}) | waiting[1]).items())),
         }
-        return cls(folder or _new_folder(), state, chosen, images.dataset)
+        if not folder.exists():
+            stack.enter_context(locked(folder))
+        return cls(folder, state, chosen, dataset, assigned)
 
     def execute(self) -> int:
         """Runs the chosen notebooks; returns the exit code."""
-        executed = self.folder / "notebooks"
         if not self.state["resumed"]:  # what an earlier start left could pass for this one's
             for name in FOLDERS:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             for name in FILES:
                 (self.folder / name).unlink(missing_ok=True)
         self.save()  # first, so that whatever stops the run, the folder is known as a run's
-        executed.mkdir(exist_ok=True)
+        (self.folder / "notebooks").mkdir(exist_ok=True)
         self._announce()
-        kernel, following = None, start_kernel(self.chosen[0], REPOSITORY)
+        following = start_kernel(REPOSITORY, PRELOAD)
         try:
             for number, notebook in enumerate(self.chosen, 1):
                 kernel, following = following, None
                 if number < len(self.chosen):  # it imports TensorFlow while this notebook runs
-                    following = start_kernel(self.chosen[number], REPOSITORY)
+                    following = start_kernel(REPOSITORY, PRELOAD)
                 if not self._run(notebook, number, kernel):
                     return 1
         finally:
-            for one in filter(None, (kernel, following)):
-                stop_kernel(one)
-            if self.state["status"] == RUNNING:
-                self.state["status"] = INTERRUPTED
-            self.save()
-        seconds = sum(self.state["notebooks"][path.stem]["seconds"] for path in self.chosen)
-        print(f"\nAll {len(self.chosen)} notebooks in {seconds:.0f} s.\n")
-        lines = [*summary(read_metrics(self.folder)), ("read on", shown(self.folder / "index.html"))]
-        width = max(len(name) for name, _ in lines) + 2
-        for name, value in lines:
-            print(f"{name:<{width}}{value}")
-        print(f"\n{classify_one(self.folder, self.dataset)}")
+            stop_kernel(following)
+        self._report()
         return 0
 
     def _run(self, notebook: Path, number: int, kernel: Any) -> bool:
         """Runs one notebook, keeps the state up to date, and says what failed; returns whether it completed."""
         entry = self.state["notebooks"][notebook.stem]
-        entry["status"] = RUNNING
-        self.save()
+        entry |= {"status": RUNNING, "started": time.time()}
+        self._mark_older()
         output = self.folder / "notebooks" / notebook.name
         title = f"{notebook.stem} ({number} of {len(self.chosen)})"
-        with tqdm(desc=title, unit="cell", file=sys.stdout) as bar:
+        terminal = sys.stdout.isatty()  # elsewhere a log has lines and no bars
+        with tqdm(desc=title, unit="cell", file=sys.stdout, disable=not terminal) as bar:
 
             def progress(done: int, total: int) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
             try:
+                log, how = output.with_suffix(".log"), {"progress": progress, "kernel": kernel}
                 result = run_notebook(
-                    notebook,
-                    output,
-                    self._parameters(notebook),
-                    cwd=REPOSITORY,
-                    log=output.with_suffix(".log"),
-                    progress=progress,
-                    kernel=kernel,
+                    notebook, output, self._parameters(notebook), cwd=REPOSITORY, log=log, **how
                 )
-            except KeyboardInterrupt:
+            except BaseException:
                 entry["status"] = INTERRUPTED
+                self.save()
                 raise
+        if not terminal:
+            print(f"{title}: {result.status} in {result.seconds:.0f} s", flush=True)
         entry |= {"status": result.status, "seconds": round(result.seconds, 1), "error": result.error}
-        statuses = {one["status"] for one in self.state["notebooks"].values()}
-        self.state["status"] = FAILED if not result.ok else COMPLETE if statuses == {COMPLETE} else RUNNING
-        if result.ok and notebook == self.chosen[-1] and self.state["status"] == RUNNING:
-            self.state["status"] = WAITING  # for the other notebooks, which were not asked for
-        self.save()
-        write_index(self.folder)
+        self._mark_older()
+        write_index(self.folder, self.state, self.dataset.kind)
         if not result.ok:
-            print(f"\n{result}", file=sys.stderr)
             print(
-                f"The executed notebook is {shown(output)}. What ran before it is kept; mend the cause and go on "
-                f"with: {self.command_to_go_on()}",
+                f"\n{result}\nThe executed notebook is {shown(output)}. What ran before it is kept; mend the cause and go "
+                f"on with: {self.command_to_go_on()}",
                 file=sys.stderr,
             )
         return result.ok
 
+    def _mark_older(self) -> None:
+        """Marks results that an earlier notebook has been run again since, in the state and in the metrics."""
+        metrics = read_metrics(self.folder)
+        newest, newest_name = 0.0, ""
+        for name, entry in self.state["notebooks"].items():
+            entry.pop("stale", None)
+            started, section = entry.get("started", 0.0), metrics.get(SECTIONS.get(name[:2], ""), {})
+            section.pop("older_than", None)
+            if entry["status"] == COMPLETE and newest > started:
+                entry["stale"] = newest_name
+                section["older_than"] = newest_name
+            elif started > newest:
+                newest, newest_name = started, name
+        if metrics:
+            write_json(self.folder / METRICS, metrics)
+        self.save()
+
     def _parameters(self, notebook: Path) -> dict[str, Any]:
         """All that a notebook gets: what was given, and the folders, which are the same for all."""
-        places = {
-            OUTPUT: str(self.folder),
-            DATA: self.state["data"][DATA],
-            SOURCES: self.state["data"][SOURCES],
-        }
+        places = {OUTPUT: str(self.folder)} | self.state["data"]
         declared = declared_parameters(notebook)
-        return {
-            name: value for name, value in (self.state["parameters"] | places).items() if name in declared
-        }
+        return self.assigned[notebook] | {name: place for name, place in places.items() if name in declared}
 
     def _announce(self) -> None:
         first, last = self.chosen[0].name[:2], self.chosen[-1].name[:2]
-        images = len(self.dataset.images)
         print(f"Run folder: {shown(self.folder)}")
-        print(f"Notebooks:  {first} to {last}" + (f", about {_minutes(images)}" if first < last else ""))
-        print(f"Images:     {self.dataset.kind}, {images}, in {shown(self.dataset.folder)}")
+        print(f"Notebooks:  {first} to {last}", self.dataset, sep="\n")
         if self.state["data"][SOURCES]:
-            print(f"            and further sources in {shown(Path(self.state['data'][SOURCES]))}")
+            print(f"Further sources: {shown(Path(self.state['data'][SOURCES]))}")
         if self.state["resumed"] and self.state["parameters"]:
             kept = ", ".join(f"{name} {value}" for name, value in self.state["parameters"].items())
             print(f"As before in this run: {kept}")
+        place = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expanduser()
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=place).close()
+        except OSError as error:
+            os.environ["SCENES_CACHE_DIR"] = str(self.folder / "cache")
+            print(
+                f"The cache is kept in the run's folder: {shown(place)} can't be written ({error.strerror})."
+            )
+        print(flush=True)
+
+    def _report(self) -> None:
+        """Prints what the run ends with: its figures, its model's answer for one image, and what uses the model."""
+        seconds = sum(self.state["notebooks"][path.stem]["seconds"] for path in self.chosen)
+        print(f"\nAll {len(self.chosen)} notebooks in {seconds:.0f} s.\n")
+        print(self.dataset, end="\n\n")
+        lines = [*summary(read_metrics(self.folder)), ("read on", shown(self.folder / "index.html"))]
+        model = self.folder / "models" / MODEL_FILE
+        if model.is_file():
+            lines += [("model", shown(model)), ("one image", classify_one(self.folder, self.dataset))]
+        width = max(len(name) for name, _ in lines) + 2
+        for name, value in lines:
+            print(f"{name:<{width}}{value}")
+        if model.is_file():
+            print("\nUse this model:")
+            for name, line in use_commands(self.folder):
+                print(f"  {name + ':':<15}{line}")
 
     def command_to_go_on(self) -> str:
-        """The whole command that goes on with the first notebook that is not complete."""
+        """The whole command that goes on with the first notebook that is not complete; the run knows the rest."""
         left = [path for path in self.chosen if self.state["notebooks"][path.stem]["status"] != COMPLETE]
-        return command(
-            self.state["parameters"],
-            *("--from", (left or self.chosen)[0].name[:2]),
-            *(("--to", self.chosen[-1].name[:2]) if self.chosen[-1] != _study()[-1] else ()),
-            *("--out", shown(self.folder)),
-        )
+        first, last = (left or self.chosen)[0], self.chosen[-1]
+        end = () if last == select(numbered_notebooks(), first.name[:2])[-1] else ("--to", last.name[:2])
+        return command("--from", first.name[:2], *end, "--out", shown(self.folder))
 
     def save(self) -> None:
+        statuses = {entry["status"] for entry in self.state["notebooks"].values()}
+        self.state["status"] = next(
+            s for s in (RUNNING, FAILED, INTERRUPTED, WAITING, COMPLETE) if s in statuses
+        )
         write_json(self.folder / STATE, self.state)
 
 
-SECONDS, SECONDS_PER_IMAGE = 75, 0.25  # of a run, on two cores; the notebooks of the study, measured
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from working in a run's folder, which is made if needed.
+
+    Raises:
+        ParameterError: another process does; the message says which and since when.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "a+", encoding="utf-8") as stream:
+        try:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise ParameterError(
+                f"Expected a run that nobody works on, found {shown(folder)} in use by {stream.read().strip()}. Wait until "
+                f"that has ended, or start a new run."
+            ) from None
+        except (ImportError, OSError):  # Windows and some network disks don't lock
+            pass
+        stream.truncate(0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        print(f"process {os.getpid()} on {socket.gethostname()} since {since}", file=stream, flush=True)
+        yield
 
 
-def _minutes(images: int) -> str:
-    minutes = max(1, round((SECONDS + SECONDS_PER_IMAGE * images) / 60))
-    return f"{minutes} minute{'s' * (minutes > 1)} on two cores"
+def network_of(weights: str) -> str:
+    """Which backbone a weights file is for, by the width of its last layers.
+
+    Raises:
+        ParameterError: it is for none.
+    """
+    shapes: list[tuple[int, ...]] = []
+    with suppress(OSError), h5py.File(os.path.expanduser(weights)) as file:
+        file.visititems(lambda _, item: shapes.append(getattr(item, "shape", ())))
+    if (1, 1, 1536, 2048) in shapes:
+        return "xception"
+    if (1, 1, 1024, 1024) in shapes:
+        return "mobilenet"
+    raise ParameterError(f"Expected the weights of MobileNet or Xception in {weights}, found neither's.")
 
 
-def command(parameters: dict[str, Any], *options: str) -> str:
+def command(*words: str) -> str:
     """A command as it is typed, with everything that matters quoted for the shell and for make."""
-    words = list(options)
-    for name, value in parameters.items():
-        words += ["-p", name, str(value)]
     if "MAKELEVEL" not in os.environ:
-        return shlex.join(["python", "-m", "train_model.automation.run_study", *words])
-    return "make run" + (f" ARGS={shlex.quote(shlex.join(words).replace('$', '$$'))}" if words else "")
+        return shlex.join([shown(Path(sys.executable)), "-m", "train_model.automation.run_study", *words])
+    return f"make run ARGS={shlex.quote(shlex.join(words).replace('$', '$$'))}"
 
 
-def shown(path: Path) -> str:
-    """A path that can be opened from where the shell stands."""
-    with suppress(ValueError, OSError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
-
-
-def _study() -> list[Path]:
+def numbered_notebooks() -> list[Path]:
+    """The study's notebooks, in order."""
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
 def _absolute(name: str, text: str) -> str:
-    """A path as the shell means it."""
-    if name not in PATHS or not text or (name == "weights" and text in ("auto", "imagenet")):
+    """A path as the shell means it; the kernels stand elsewhere."""
+    if name not in (DATA, SOURCES, WEIGHTS) or not text or (name == WEIGHTS and text in ("auto", "imagenet")):
         return text
     return os.path.abspath(os.path.expanduser(text))
 
 
-def select(notebooks: list[Path], first: str | None = None, last: str | None = None) -> list[Path]:
-    """The notebooks from one number to another.
+def select(
+    notebooks: list[Path], first: str | None = None, last: str | None = None, everything: bool = False
+) -> list[Path]:
+    """The notebooks from one number to another; side roads where one is named, or everything is wanted.
 
     Raises:
         ParameterError: no notebook has such a number, or the last comes before the first.
@@ -330,11 +380,12 @@ def select(notebooks: list[Path], first: str | None = None, last: str | None = N
     for wanted in (first, last):
         if wanted is not None and wanted.zfill(2) not in numbers:
             raise ParameterError(f"Expected the number of a notebook, {', '.join(numbers)}; found {wanted}.")
-    start = numbers.index(first.zfill(2)) if first else 0
-    stop = numbers.index(last.zfill(2)) + 1 if last else len(numbers)
-    if stop <= start:
+    start, stop = (first or numbers[0]).zfill(2), (last or numbers[-1]).zfill(2)
+    if stop < start:
         raise ParameterError(f"Expected --to {first} or later; found {last}.")
-    return notebooks[start:stop]
+    everything = everything or int(start) >= SIDE_ROADS or bool(last and int(last) >= SIDE_ROADS)
+    wide = [number for number in numbers if everything or int(number) < SIDE_ROADS]
+    return [path for path in notebooks if path.name[:2] in wide and start <= path.name[:2] <= stop]
 
 
 def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, dict[str, Any]]:
@@ -351,63 +402,42 @@ def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, d
     assigned: dict[Path, dict[str, Any]] = {notebook: {} for notebook in notebooks}
     for name, value in overrides.items():
         taking = [notebook for notebook in notebooks if name in declared[notebook]]
-        if not taking:  # the message of the notebook that has something like it
-            near = [n for n in notebooks if difflib.get_close_matches(name, declared[n], n=1)]
-            typed(name, value, declared[(near or notebooks)[0]], (near or notebooks)[0])
-        for notebook in taking:
-            read = read_text if isinstance(value, str) else typed
-            assigned[notebook][name] = read(name, value, declared[notebook], notebook)
-            check_values(**{name: assigned[notebook][name]})
+        near = [n for n in notebooks if difflib.get_close_matches(name, declared[n], n=1)]
+        for notebook in (
+            taking or (near or notebooks)[:1]
+        ):  # where none takes it, the message of one with a name like it
+            assigned[notebook][name] = read_parameter(value, name, declared[notebook], notebook)
+            check_parameters(**{name: assigned[notebook][name]})
+    if (path := overrides.get(WEIGHTS, "auto")) not in ("auto", "imagenet"):
+        for notebook, values in assigned.items():  # a file goes to the backbone that it fits
+            if WEIGHTS in values and _backbone(declared[notebook], values) != network_of(path):
+                values[WEIGHTS] = "auto"
     return assigned
 
 
-def _merged(assigned: dict[Path, dict[str, Any]]) -> dict[str, Any]:
-    """The values of all notebooks by name."""
-    return {name: value for values in assigned.values() for name, value in values.items()}
+def _backbone(declared: dict[str, dict[str, str]], values: dict[str, Any]) -> str:
+    """Whose weights a notebook takes: its parameter `backbone` says, or else the first word on its `weights`."""
+    if "backbone" in declared:
+        return values.get("backbone", ast.literal_eval(declared["backbone"]["default"]))
+    return "xception" if declared[WEIGHTS]["help"].startswith("Xception") else "mobilenet"
 
 
-def _run_folder(options: argparse.Namespace, study: list[Path]) -> tuple[Path | None, dict[str, Any]]:
-    """The folder of the run, `None` for a new one, and what is known of it if it goes on."""
-    folder = Path(_absolute(DATA, options.out)) if options.out else None
+def _run_folder(options: argparse.Namespace, study: list[Path]) -> tuple[Path, bool]:
+    """The folder of the run, and whether an earlier run goes on in it."""
+    named = Path(_absolute(DATA, options.out)) if options.out else None
+    new = named or RUNS / time.strftime("%Y-%m-%d_%H-%M-%S")
     if not options.first:
-        return folder, {}
-    if folder is None:
-        states = sorted(RUNS.glob(f"*/{STATE}"), key=lambda path: path.stat().st_mtime)
-        folder = states[-1].parent if states else None
-    earlier = _read_state(folder) if folder else {}
+        return new, False
+    states = sorted(RUNS.glob(f"*/{STATE}"), key=lambda path: path.stat().st_mtime)
+    folder = named or (states[-1].parent if states else RUNS)
+    earlier = _read_state(folder)
     if options.first.zfill(2) == study[0].name[:2] and earlier.get("status", COMPLETE) == COMPLETE:
-        return Path(_absolute(DATA, options.out)) if options.out else None, {}
+        return new, False
     if not earlier:
         raise ParameterError(
-            f"Expected an earlier run to go on with in {shown(folder or RUNS)}, found no {STATE} there. Start one "
-            f"without --from."
+            f"Expected an earlier run to go on with in {shown(folder)}, found no {STATE} there. Start one without --from."
         )
-    return folder, earlier
-
-
-def _check_owned(folder: Path) -> None:
-    """Keeps a new run from clearing away what no run made.
-
-    Raises:
-        ParameterError: the folder has such things.
-    """
-    found = [name for name in (*FOLDERS, *FILES) if (folder / name).exists()]
-    if found and not (folder / STATE).exists():
-        raise ParameterError(
-            f"Expected a new folder or an earlier run's for --out, found {', '.join(found)} without {STATE} in "
-            f"{shown(folder)}; a run would replace them. Name another folder."
-        )
-
-
-def _new_folder() -> Path:
-    """Makes a folder of the present second's name; a run that begins in the same second gets another."""
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    RUNS.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count():
-        folder = RUNS / (f"{stamp}_{number}" if number else stamp)
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
+    return folder, True
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
@@ -419,125 +449,20 @@ def _read_state(folder: Path) -> dict[str, Any]:
         raise ParameterError(f"{shown(folder / STATE)} is damaged. Start a new run.") from None
 
 
-def summary(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """A run's figures in ten lines; what was not run is left out."""
-
-    def find(path: str) -> Any:
-        found: Any = metrics
-        for name in path.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
-
-    def number(path: str) -> str:
-        found = find(path)
-        return f"{found:.3f}" if isinstance(found, int | float) else ""
-
-    def proportion(path: str) -> str:
-        value, low, high = (number(f"{path}.{name}") for name in ("value", "low", "high"))
-        return f"{value} (95 % interval {low} to {high})" if value and low and high else value
-
-    def text(path: str, template: str = "{}") -> str:
-        found = find(path)
-        return template.format(found) if isinstance(found, str | int | float) else ""
-
-    lines = [
-        ("images", text("final.data") or text("data.data")),
-        ("trained on", text("final.trained_on", "{} images") + text("final.sources", " of {} source(s)")),
-        ("Xception, validation accuracy", number("xception.val_accuracy")),
-        ("MobileNet, validation accuracy", number("learning_rate.val_accuracy")),
-        ("learning rate", text("learning_rate.chosen")),
-        ("final model, validation accuracy", number("final.val_accuracy")),
-        ("served file, test accuracy", proportion("evaluation.test")),
-        ("served file, mean over sources left out", number("evaluation.mean")),
-        (
-            "served file, size and latency",
-            ", ".join(
-                filter(
-                    None,
-                    (text("tflite.served.MB", "{:.1f} MB"), text("tflite.served.ms", "{:.1f} ms per image")),
-                )
-            ),
-        ),
-    ]
-    return [(name, value) for name, value in lines if value]
-
-
 def classify_one(folder: Path, dataset: Dataset) -> str:
     """What the run's TFLite model says of one test image, in a line."""
-    from train_model.study import classify  # loads LiteRT, which the command's other answers don't need
+    from data_prep_eda.preprocessing import ImageError, load_image
+    from train_model import tflite  # loads LiteRT, which the command's other answers don't need
 
-    model = folder / "models" / MODEL_FILE
-    if not model.is_file():
-        return "No TFLite model in this run yet."
+    interpreter = tflite.load_interpreter(folder / "models" / MODEL_FILE)
+    size = int(interpreter.get_input_details()[0]["shape"][1])
     for image in dataset.split("test").itertuples():
         with suppress(ImageError, OSError):
-            probabilities = classify(model, image.path)
-            shares = ", ".join(f"{scene} {share:.3f}" for scene, share in probabilities.items())
-            return f"{image.name}: {max(probabilities, key=probabilities.get)} ({shares})"
+            answer = tflite.run(interpreter, load_image(image.path, size))["probabilities"].tolist()
+            likeliest = sorted(zip(answer, dataset.class_names, strict=True), reverse=True)[:3]
+            return f"{image.name}: " + ", ".join(f"{label} {share:.3f}" for share, label in likeliest)
     return "None of the test images can be read."
 
-
-def write_index(folder: Path) -> Path:
-    """Writes a run's `index.html`: its notebooks, each as a page, and its figures."""
-    rows = []
-    exporter = nbconvert.HTMLExporter()
-    for name, entry in _read_state(folder)["notebooks"].items():
-        source = folder / "notebooks" / f"{name}.ipynb"
-        page = source.with_suffix(".html")
-        if source.is_file() and (not page.is_file() or page.stat().st_mtime < source.stat().st_mtime):
-            write_text(page, exporter.from_filename(str(source))[0])
-        error = f"<br><small>{html.escape(entry['error'])}</small>" if entry["error"] else ""
-        link = (
-            f'<a href="notebooks/{page.name}">{html.escape(name)}</a>'
-            if page.is_file()
-            else html.escape(name)
-        )
-        rows.append(
-            f"<tr><td>{link}{error}</td><td>{entry['status']}</td>"
-            f'<td class="number">{entry["seconds"]:.0f} s</td></tr>'
-        )
-    metrics = read_metrics(folder)
-    figures = "".join(
-        f'<tr><td>{html.escape(name)}</td><td class="number">{html.escape(value)}</td></tr>'
-        for name, value in summary(metrics)
-    )
-    versions = ", ".join(
-        f"{package} {importlib.metadata.version(package)}"
-        for package in ("tensorflow", "keras", "ai-edge-litert")
-    )
-    page = _PAGE.format(
-        title=html.escape(folder.name),
-        notebooks="\n".join(rows),
-        figures=figures,
-        metrics=html.escape(json.dumps(metrics, indent=2, ensure_ascii=False)),
-        versions=f"Python {platform.python_version()}, {versions}",
-    )
-    return write_text(folder / "index.html", page)
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Scene classifier, run {title}</title>
-<style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-  table {{ border-collapse: collapse; width: 100%; margin-bottom: 2rem }}
-  td, th {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top }}
-  .number {{ text-align: right; font-variant-numeric: tabular-nums }}
-  small {{ color: #a33 }}
-</style>
-<h1>Run {title}</h1>
-<p>{versions}</p>
-<h2>Notebooks</h2>
-<table><tr><th>notebook</th><th>status</th><th class="number">time</th></tr>
-{notebooks}
-</table>
-<h2>Figures</h2>
-<table><tr><th>name</th><th class="number">value</th></tr>{figures}</table>
-<details><summary>All figures (metrics.json)</summary><pre>{metrics}</pre></details>
-</html>
-"""
 
 if __name__ == "__main__":
     interruption.run(main)
