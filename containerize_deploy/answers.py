@@ -1,15 +1,16 @@
-"""What the service answers, whoever asks: the Lambda function and the shell both go through here.
-
-`answer.schema.json` describes every answer; the tests hold them to it.
-"""
+"""What the service answers, to the Lambda function's callers and to the shell; `answer.schema.json` describes it."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 from containerize_deploy.scene_model import Classification, SceneModel
 from containerize_deploy.settings import Policy
-from data_prep_eda.preprocessing import MAX_BYTES, ImageError, load_image
+from data_prep_eda.preprocessing import ImageError, load_image
+
+if TYPE_CHECKING:
+    from containerize_deploy.fetching import Budget
 
 # Error codes and the HTTP status that each one travels under.
 STATUS = {
@@ -17,7 +18,7 @@ STATUS = {
     "not_allowed": 403,  # the address leads where the service does not fetch from
     "not_found": 404,
     "method_not_allowed": 405,
-    "too_large": 413,  # too many bytes, pixels or images
+    "too_large": 413,  # too many bytes, pixels, images or requests
     "not_an_image": 415,
     "undecodable": 422,  # an image, but damaged
     "internal": 500,
@@ -64,13 +65,10 @@ def classify_bytes(model: SceneModel, content: bytes) -> Classification:
     return model.classify(pixels)
 
 
-def fetch_image(url: str, policy: Policy, deadline_s: float | None = None) -> bytes:
-    """Fetches an image's bytes from a URL, by the rules of `containerize_deploy.fetching`.
-
-    Args:
-        url: absolute http or https URL.
-        policy: what may be fetched.
-        deadline_s: seconds for everything; at most, and by default, `fetching.DEADLINE_S`.
+def fetch_image(
+    url: str, policy: Policy, deadline_s: float = math.inf, budget: Budget | None = None
+) -> bytes:
+    """Fetches an image's bytes from a URL; arguments and rules are those of `fetching.fetch`.
 
     Raises:
         ServiceError: the URL is not allowed or the fetch failed.
@@ -79,11 +77,6 @@ def fetch_image(url: str, policy: Policy, deadline_s: float | None = None) -> by
     from containerize_deploy import fetching
 
     try:
-        return fetching.fetch(
-            url,
-            policy,
-            deadline_s=min(fetching.DEADLINE_S, deadline_s or fetching.DEADLINE_S),
-            max_bytes=MAX_BYTES,
-        )
+        return fetching.fetch(url, policy, budget=budget, deadline_s=min(deadline_s, fetching.DEADLINE_S))
     except fetching.FetchError as error:
         raise ServiceError(error.reason, str(error)) from None

@@ -1,4 +1,4 @@
-"""The AWS Lambda function: coast, forest or mountain?
+"""The AWS Lambda function: which of the model's classes does an image show?
 
 Takes a plain event (`{"url": …}`, `{"image": "<base64>"}`, or a list of either as `urls` or `images`), or an
 HTTP request as Function URLs, HTTP APIs, REST APIs and load balancers send it, whose body is such an event or
@@ -14,7 +14,6 @@ import collections
 import hashlib
 import itertools
 import json
-import os
 import re
 import resource
 import time
@@ -24,26 +23,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
-from containerize_deploy.scene_model import SceneModel
-from containerize_deploy.settings import Policy, cors_origin
-from data_prep_eda.preprocessing import MAX_BYTES
+try:
+    from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
+    from containerize_deploy.scene_model import SceneModel
+    from containerize_deploy.settings import Policy, cors_origin, memory_mb
+    from data_prep_eda.preprocessing import MAX_BYTES
+except ModuleNotFoundError as error:
+    command = "python -m pip install --no-deps --requirement containerize_deploy/requirements.txt"
+    raise ImportError(f"Expected {error.name} to be installed, found it missing. Run: {command}") from None
+
+Clock = Callable[[], float]  # how many seconds are left
+Source = Callable[[], bytes]  # gives an image's bytes, or raises why there are none
 
 MAX_IMAGES = 16  # of one request
 FETCHES_AT_ONCE = 8  # and at most so many images in memory
 RESERVE_S = 1.0  # kept back to write the answer
-DECODE_S = 3.0  # kept back for an image: the most expensive take 1.2 s on a processor like Lambda's
+DECODE_S = 3.0  # kept back for an image: none that is accepted takes more than 2 s on such a processor
 
 
 def _limit_memory() -> None:
     """Keeps the process below the function's memory: an allocation that fails is one image's fault.
 
-    At Lambda's own limit the process ends, with every answer in it. No check of the size that a file names prevents
-    that, since AVIF's decoder allocates by the frame in the data. The other 15 % are for code, which doesn't count; below
-    512 MB the threads' stacks, which count in full and are hardly used, would leave too little.
+    At Lambda's own limit the process ends, with every answer in it. The size that a file names proves nothing: AVIF's
+    decoder allocates by the frame in the data. The other 15 % are for code, which doesn't count; below 512 MB the
+    threads' stacks, which count in full and are hardly used, would leave too little.
     """
-    megabytes = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0))
-    if megabytes:
+    if megabytes := memory_mb():
         limit = max(int(0.85 * megabytes), 512) << 20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
@@ -66,8 +71,7 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
         context: of the Lambda runtime; only the request's id and the time left are used. May be None.
 
     Returns:
-        For a plain event the answer, for an HTTP request status, headers and the answer as JSON. Either way
-        the answer follows `answer.schema.json`.
+        The answer, by `answer.schema.json`; to an HTTP request with status and headers, as JSON.
     """
     record = _Record()
     http = _http_request(event)
@@ -79,30 +83,24 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     return answer if http is None else _envelope(http, status, answer, headers)
 
 
-def _answer(
-    event: Any, http: _Http | None, time_left: Callable[[], float], record: _Record
-) -> tuple[int, dict[str, Any] | str, dict[str, str]]:
-    """Status, answer and extra headers."""
+def _answer(event: Any, http: _Http | None, time_left: Clock, record: _Record) -> tuple[int, Any, dict]:
+    """Status, answer (a page's is a text) and extra headers."""
     if http is None:
         return 200, _classify_event(event, time_left, record), {}
     if http.method == "POST":
         return 200, _classify_event(_body(event), time_left, record), {}
     if http.method == "OPTIONS":
-        return 204, {}, _preflight()
+        return 204, {}, _PREFLIGHT if CORS_ORIGIN else {}
     if http.method not in ("GET", "HEAD"):
-        raise ServiceError(
-            "method_not_allowed", "POST classifies an image, GET on / tells how the service is."
-        )
+        raise ServiceError("method_not_allowed", "POST classifies, GET on / tells how the service is.")
     if http.path != "/":
-        raise ServiceError(
-            "not_found", "There is only / here: POST classifies, GET tells how the service is."
-        )
+        raise ServiceError("not_found", "There is only /: POST classifies, GET tells how the service is.")
     if "text/html" in http.headers.get("accept", "") and PAGE.is_file():
         return 200, *_page()
     return 200, {"status": "ok", "model": MODEL.identity}, {}
 
 
-def _classify_event(event: Any, time_left: Callable[[], float], record: _Record) -> dict[str, Any]:
+def _classify_event(event: Any, time_left: Clock, record: _Record) -> dict[str, Any]:
     """Answers a plain event, or an image's bytes as they came in an HTTP body."""
     if isinstance(event, bytes):
         record.images = 1
@@ -127,20 +125,18 @@ def _form(event: Any) -> str:
     if len(forms) != 1:
         raise ServiceError("malformed", f"{expected}, found {' and '.join(forms) or 'none of them'}.")
     (form,) = forms
-    wanted = event[form]
+    images = event[form]
     if not form.endswith("s"):
-        if not isinstance(wanted, str):
+        if not isinstance(images, str):
             raise ServiceError("malformed", f"Expected {form} to be a string.")
-    elif not isinstance(wanted, list) or not wanted or not all(isinstance(item, str) for item in wanted):
+    elif not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
         raise ServiceError("malformed", f"Expected {form} to be a list of strings, with at least one.")
-    elif len(wanted) > MAX_IMAGES:
-        raise ServiceError("too_large", f"Expected at most {MAX_IMAGES} images, found {len(wanted)}.")
+    elif len(images) > MAX_IMAGES:
+        raise ServiceError("too_large", f"Expected at most {MAX_IMAGES} images, found {len(images)}.")
     return form
 
 
-def _one_of_many(
-    source: Callable[[], bytes], time_left: Callable[[], float], record: _Record
-) -> dict[str, Any]:
+def _one_of_many(source: Source, time_left: Clock, record: _Record) -> dict[str, Any]:
     """The answer for one image of a list; its failure is its own."""
     try:
         content = source()
@@ -151,14 +147,13 @@ def _one_of_many(
         return record.failure(error)[1]
 
 
-def _sources(
-    images: list[str], encoded: bool, time_left: Callable[[], float]
-) -> Iterator[Callable[[], bytes]]:
-    """For each image a function that gives its bytes, or raises why there are none.
+def _sources(images: list[str], encoded: bool, time_left: Clock) -> Iterator[Source]:
+    """A source for each image.
 
     URLs are fetched at the same time, but never more of them ahead than `FETCHES_AT_ONCE`: the bytes of 16
     images would fill the function's memory.
     """
+    budget = None  # of a single URL it is `fetch`'s own
 
     def bring(image: str) -> bytes:
         if encoded or _DATA_URL.match(image):
@@ -166,13 +161,16 @@ def _sources(
         left = time_left() - RESERVE_S
         if left <= 0:
             raise _out_of_time()
-        return fetch_image(image, POLICY, deadline_s=left)
+        return fetch_image(image, POLICY, left, budget)
 
     if encoded or len(images) == 1:
         yield from (lambda image=image: bring(image) for image in images)
         return
     from concurrent.futures import ThreadPoolExecutor
 
+    from containerize_deploy.fetching import Budget
+
+    budget = Budget()
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
         fetches = (pool.submit(bring, image) for image in images)
         ahead = collections.deque(itertools.islice(fetches, FETCHES_AT_ONCE))
@@ -207,16 +205,12 @@ _DATA_URL = re.compile(r"\s*data:[^,]{0,100};base64,", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class _Http:
-    """An HTTP request, whoever passed it on.
-
-    Attributes:
-        method, path: anything at all, since the event may hold anything.
-        headers: those that are strings, under their names in lower case.
-    """
+    """An HTTP request, whoever passed it on; method and path may be anything, as all in an event may."""
 
     method: Any
     path: Any
-    headers: dict[str, str]
+    headers: dict[str, str]  # names in lower case
+    multi_value: bool  # headers come, and have to go, as lists: a load balancer's setting
 
 
 def _http_request(event: Any) -> _Http | None:
@@ -235,13 +229,17 @@ def _http_request(event: Any) -> _Http | None:
         method, path = event.get("httpMethod"), event.get("path") or "/"
     else:
         return None
-    # The path begins with the HTTP API's stage, unless that is `$default`.
+    # An HTTP API's path begins with its stage, unless that is `$default`.
     stage = context.get("stage")
     if isinstance(path, str) and stage and isinstance(stage, str) and f"{path}/".startswith(f"/{stage}/"):
         path = path.removeprefix(f"/{stage}") or "/"
-    headers = event.get("headers")
-    headers = headers.items() if isinstance(headers, dict) else ()
-    return _Http(method, path, {str(name).lower(): text for name, text in headers if isinstance(text, str)})
+    headers, lists = event.get("headers"), event.get("multiValueHeaders")
+    multi_value = isinstance(lists, dict) and not isinstance(headers, dict)  # REST APIs send both
+    texts: dict[str, str] = {}
+    for name, value in (lists if multi_value else headers if isinstance(headers, dict) else {}).items():
+        values = value if isinstance(value, list) else [value]
+        texts[str(name).lower()] = ", ".join(text for text in values if isinstance(text, str))
+    return _Http(method, path, texts, multi_value)
 
 
 def _body(event: dict[str, Any]) -> Any:
@@ -253,9 +251,8 @@ def _body(event: dict[str, Any]) -> Any:
     expected = f"Expected an image's bytes as the body, or a JSON object with one of {', '.join(FORMS)}"
     if not isinstance(body, str) or not body:
         raise ServiceError("malformed", f"{expected}, found no body.")
-    raw = (
-        _from_base64(body) if event.get("isBase64Encoded") is True else body.encode("utf-8", "surrogatepass")
-    )
+    is_text = event.get("isBase64Encoded") is not True
+    raw = body.encode("utf-8", "surrogatepass") if is_text else _from_base64(body)
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # json knows these encodings by themselves
         return _from_json(raw)
     raw = raw.removeprefix(codecs.BOM_UTF8)
@@ -266,15 +263,21 @@ def _body(event: dict[str, Any]) -> Any:
     for start, found in _MISTAKEN.items():
         if re.match(start, raw, re.IGNORECASE):
             raise ServiceError("malformed", f"{expected}, found {found}.")
+    if is_text and re.match(rb"RIFF.{4,12}WEBP|.{4,12}ftyp", raw, re.DOTALL):
+        raise ServiceError("malformed", f"{expected}, found {_MANGLED}.")
     return raw
 
 
+_MANGLED = 'an image that something took for text (a REST API needs "*/*" among its binary media types)'
 # What people send instead, by how it starts, and what helps.
 _MISTAKEN = {
     rb"--[^\r\n]{1,100}\r?\ncontent-": 'a form (curl sends a file as it is with --data-binary "@image.jpg")',
     rb"(url|image)s?(\[\]|%5B%5D)?=": "a form's fields",
     rb"\s*https?://": 'an address (send {"url": "…"})',
     rb"/9j/|iVBORw0KGgo|UklGR|AAAA[GHI]GZ0eXB": 'base64 (send {"image": "…"})',
+    rb"\x1f(\x8b|\xef\xbf\xbd|\xc2\x8b)\x08": "something compressed with gzip (send the image as it is)",
+    # A byte that is no letter has become U+FFFD, or was read as Latin-1.
+    rb"(\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98|(\xef\xbf\xbd|\xc2\x89)PNG": _MANGLED,
 }
 
 
@@ -285,9 +288,7 @@ def _from_json(raw: bytes) -> Any:
         raise ServiceError("malformed", "The body starts like JSON and goes on as something else.") from None
 
 
-def _envelope(
-    http: _Http, status: int, answer: dict[str, Any] | str, headers: dict[str, str]
-) -> dict[str, Any]:
+def _envelope(http: _Http, status: int, answer: Any, headers: dict[str, str]) -> dict[str, Any]:
     """The answer as Function URLs, APIs and load balancers send it on."""
     silent = status == 204 or http.method == "HEAD"
     headers = {"content-type": "application/json", "cache-control": "no-store", **headers}
@@ -296,45 +297,39 @@ def _envelope(
     if CORS_ORIGIN:
         headers["access-control-allow-origin"] = CORS_ORIGIN
     body = "" if silent else answer if isinstance(answer, str) else json.dumps(answer)
-    return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}
+    sent = {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}
+    if http.multi_value:
+        sent["multiValueHeaders"] = {name: [text] for name, text in sent.pop("headers").items()}
+    return sent
 
 
-def _preflight() -> dict[str, str]:
-    """What a browser wants to know before it lets another site's page post an image."""
-    if not CORS_ORIGIN:
-        return {}
-    return {
-        "access-control-allow-methods": "GET, HEAD, POST",
-        "access-control-allow-headers": "content-type, authorization, x-amz-date, x-amz-security-token",
-        "access-control-max-age": "86400",
-    }
+# What a browser wants to know before it lets another site's page post an image.
+_PREFLIGHT = {
+    "access-control-allow-methods": "GET, HEAD, POST",
+    "access-control-allow-headers": "content-type, authorization, x-amz-date, x-amz-security-token",
+    "access-control-max-age": "86400",
+}
 
 
 def _page() -> tuple[str, dict[str, str]]:
     """The page for browsers, and headers that let it run its own style and script, call this, and no more."""
     page = PAGE.read_text(encoding="utf-8")
-    allowed = {"connect-src": "'self'", "img-src": "blob:"}
-    for tag in ("style", "script"):
+
+    def digest(tag: str) -> str:
         (inside,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        allowed[f"{tag}-src"] = (
-            f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
-        )
-    policy = "; ".join(f"{key} {value}" for key, value in allowed.items())
+        return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+
     return page, {
         "content-type": "text/html; charset=utf-8",
-        "content-security-policy": f"default-src 'none'; {policy}; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'",
+        "content-security-policy": f"default-src 'none'; style-src {digest('style')}; script-src {digest('script')}; "
+        "connect-src 'self'; img-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         "referrer-policy": "no-referrer",
         "vary": "accept",
         "x-content-type-options": "nosniff",
     }
 
 
-# Time and log
-
-
-def _clock(context: Any) -> Callable[[], float]:
-    """A function that tells how many seconds this request has left."""
+def _clock(context: Any) -> Clock:
     remaining = getattr(context, "get_remaining_time_in_millis", None)
     ends_at = time.monotonic() + (remaining() / 1000 if callable(remaining) else 60.0)
     return lambda: ends_at - time.monotonic()
@@ -357,9 +352,7 @@ class _Record:
         if not isinstance(error, ServiceError):
             self.errors.append(f"internal: {type(error).__name__}")
             self.traceback = "".join(traceback.format_exception(error))
-            error = ServiceError(
-                "internal", "Something went wrong here; the log knows what, under this request's id."
-            )
+            error = ServiceError("internal", "Something went wrong here; the log has it, under its id.")
         else:
             self.errors.append(f"{error.code}: {error}")
         return error.status, error.to_json()
@@ -369,12 +362,9 @@ class _Record:
             "level": "ERROR" if self.traceback else "WARNING" if self.errors else "INFO",
             "request_id": str(getattr(context, "aws_request_id", None)),
             "status": status,
-            "photographs": self.images,
+            "images": self.images,
             "milliseconds": round((time.perf_counter() - self.started) * 1000, 1),
             "model": MODEL.version,
         }
-        if self.errors:
-            line["reason"] = self.errors
-        if self.traceback:
-            line["traceback"] = self.traceback
-        print(json.dumps(line), flush=True)
+        reasons = {"reason": self.errors, "traceback": self.traceback}
+        print(json.dumps(line | {name: reason for name, reason in reasons.items() if reason}), flush=True)

@@ -24,7 +24,6 @@ class Policy:
     """Whether and from where images are fetched.
 
     Attributes:
-        enabled: False refuses every URL.
         hosts: names that may be fetched from; one that starts with a dot stands for the domain and
             everything under it. Empty: any public host.
         user_agent: how the service introduces itself; some hosts want a contact in it.
@@ -74,18 +73,15 @@ def cors_origin(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def memory_mb(environment: Mapping[str, str] = os.environ) -> int | None:
-    """The function's memory in MB, as Lambda sets it in `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`; None outside Lambda.
+    """The function's memory in MB, as Lambda says in `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`; None outside Lambda.
 
     Raises:
         SettingsError: the variable is set, and not to a number.
     """
     name = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
-    megabytes = environment.get(name)
-    if megabytes is None:
-        return None
-    if not _MEGABYTES.fullmatch(megabytes):
-        raise SettingsError(name, "a whole number of megabytes, as Lambda sets it, or not set", megabytes)
-    return int(megabytes)
+    if name in environment and not _MEGABYTES.fullmatch(environment[name]):
+        raise SettingsError(name, "a whole number of megabytes, or not set", environment[name])
+    return int(environment[name]) if name in environment else None
 
 
 def ascii_host(name: str) -> str:
@@ -117,10 +113,6 @@ def _hosts(listed: str) -> tuple[str, ...]:
     except ValueError:
         hosts = ()
     if listed and not hosts:
-        raise SettingsError(
-            "FETCH_HOSTS",
-            "host names separated by commas, like 'photos.example, .example.org' (a leading dot takes in "
-            "subdomains; no scheme, port or star), or not set for any public host",
-            listed,
-        )
+        expected = "host names like 'photos.example, .example.org' (a leading dot takes in subdomains; no scheme, port "
+        raise SettingsError("FETCH_HOSTS", f"{expected}or star), or not set for any public host", listed)
     return hosts
