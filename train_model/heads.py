@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,24 +18,6 @@ from keras import ops
 from scipy.special import softmax
 
 from train_model.metrics import loss_and_accuracy
-
-ORIGINAL_RESULTS = Path(__file__).parent / "original_results.csv"
-
-
-def original_results(backbone: str, augmentation: str, run: str = "sweep") -> pd.DataFrame:
-    """Validation accuracies that the original project's notebooks show.
-
-    Args:
-        backbone: `mobilenet` or `xception`.
-        augmentation: `none` or `as_implemented`.
-        run: `first run` or `sweep`.
-
-    Returns:
-        One row per learning rate and epoch: `learning_rate`, `epoch`, `val_accuracy`, `ms_per_step`.
-    """
-    table = pd.read_csv(ORIGINAL_RESULTS)
-    chosen = (table["backbone"] == backbone) & (table["augmentation"] == augmentation) & (table["run"] == run)
-    return table[chosen].drop(columns=["backbone", "augmentation", "run"]).reset_index(drop=True)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ the files are stored uncompressed:
 
 | file | content |
 |---|---|
-| `labels.txt` | the scenes, one per line, in the order of the output `probabilities` |
-| `scene.json` | the other facts: `version`, `score_threshold` and whatever else the caller gives |
+| `labels.txt` | the classes, one per line, in the order of the output `probabilities` |
+| `scene.json` | the other facts: `version`, `score_threshold` and what the model was trained on, see `facts_of` |
 | `score_labels.txt` | the name of the output `score` |
 | `score_calibration.txt` | `1,4,-4·threshold`: MediaPipe shows 1 / (1 + exp(-4 (score - threshold))), 0.5 at the threshold |
 
@@ -21,11 +21,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from data_prep_eda.sun09 import CLASSES
 
 FACTS = "scene.json"
 LABELS = "labels.txt"
@@ -37,6 +40,39 @@ FEATURE, IMAGE = 1, 2  # ContentProperties
 RGB = 1  # ColorSpaceType
 NORMALIZATION, SCORE_CALIBRATION = 1, 2  # ProcessUnitOptions
 DESCRIPTIONS, AXIS_LABELS, AXIS_SCORE_CALIBRATION = 1, 2, 4  # AssociatedFileType
+
+
+def facts_of(final: Mapping[str, Any], class_names: Sequence[str], version: str) -> dict[str, Any]:
+    """What a run's file says about itself: the run's own numbers, and nothing of another model.
+
+    Args:
+        final: the section `final` of the run's record, which notebook 06 writes.
+        class_names: in the order of the probabilities.
+        version: of the file.
+
+    Returns:
+        Facts for `add_metadata`: `labels`, `version`, `score_threshold` (0, since the score is shifted), `name`,
+        `description`, `licence` (of the study's own model), `backbone`, `head`, `l2`, `trained_on` (source to label to
+        images, `other` among them) and `threshold` (`keep`, and `read_off`: which images it was read off).
+    """
+    study = tuple(class_names) == CLASSES
+    few = f"{', '.join(class_names[:-1])} or {class_names[-1]}" if len(class_names) <= 8 else ""
+    what = few or f"{len(class_names)} classes, {class_names[0]} to {class_names[-1]}"
+    with_others = any(counts.get("other") for counts in final["counts"].values())
+    rests_on = "" if with_others else ", learned without images of other classes"
+    facts = {
+        "name": "Scene classifier" if study else "Image classifier",
+        "description": f"{what[:1].upper()}{what[1:]}: {final['backbone']}, with an out-of-distribution score{rests_on}",
+        "version": version,
+        "labels": list(class_names),
+        "score_threshold": 0.0,
+        "backbone": final["backbone"],
+        "head": f"dense layer with L2, {final['head']}",
+        "l2": final["l2"],
+        "trained_on": final["counts"],
+        "threshold": {"keep": final["keep"], "read_off": final["read_off"]},
+    }
+    return facts | ({"author": "The scene-classifier project", "licence": "Apache-2.0"} if study else {})
 
 
 def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
@@ -53,13 +89,21 @@ def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
         The file's bytes, the same for the same arguments.
 
     Raises:
-        ValueError: it is no TFLite file, or `version`, `labels` or `score_threshold` is missing.
+        ValueError: it is no TFLite file; `version`, `labels` or `score_threshold` is missing; or a label can't be a line
+            of its own.
     """
     if content[4:8] != b"TFL3":
         raise ValueError("Expected a TFLite file, found something else.")
     missing = {"version", "labels", "score_threshold"} - set(facts)
     if missing:
         raise ValueError(f"Expected the facts {', '.join(sorted(missing))} too, found {', '.join(facts)}.")
+    for label in facts["labels"]:
+        if not label.strip() or label != label.strip() or len(label.splitlines()) > 1:
+            raise ValueError(
+                f"Expected labels of one line, without spaces around them, found {label!r}: rename it."
+            )
+    if len(set(facts["labels"])) < len(facts["labels"]):
+        raise ValueError(f"Expected different labels, found {', '.join(facts['labels'])}.")
     facts = facts | {"score_threshold": float(facts["score_threshold"])}  # NumPy's, too
     files = {
         LABELS: "\n".join(facts["labels"]),
@@ -86,10 +130,10 @@ def _flatbuffer(facts: dict[str, Any]) -> bytes:
         [(NORMALIZATION, ([0.0], [1.0]))],
         ([255.0], [0.0]),
     )
-    labels = (LABELS, "The scenes, in the order of the probabilities.", AXIS_LABELS)
+    labels = (LABELS, "The classes, in the order of the probabilities.", AXIS_LABELS)
     probabilities = (
         "probabilities",
-        "Calibrated probability of each scene.",
+        "Probability of each class; they add up to 1.",
         None,
         (FEATURE, ()),
         None,
@@ -98,7 +142,7 @@ def _flatbuffer(facts: dict[str, Any]) -> bytes:
     )
     score = (
         "score",
-        "How much the image looks like any of the scenes at all: in scope from 0.5 on.",
+        "How much the image looks like any of the classes at all: in scope from 0.5 on.",
         None,
         (FEATURE, ()),
         [(SCORE_CALIBRATION, (0, 0.0))],

@@ -14,10 +14,11 @@ from train_model.record import (  # noqa: F401
 
 
 def __getattr__(name):
-    from train_model import final_model, heads, metrics
+    from train_model import final_model, metrics, original_project, tflite
 
-    homes = {"original_results": heads.original_results, "interval": metrics.half_width}
+    homes = {"original_results": original_project.original_results, "interval": metrics.half_width}
     homes |= {"save_model": final_model.save_model, "trained_model": final_model.trained_model}
+    homes |= {"classify": tflite.probabilities}
     if name not in homes:
         raise AttributeError(name)
     return homes[name]

@@ -10,6 +10,7 @@ import os
 import platform
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from data_prep_eda.preprocessing import load_image
 from train_model.parameters import ParameterError
 
 if TYPE_CHECKING:  # running a model needs neither Keras nor TensorFlow
@@ -91,6 +93,16 @@ def run(interpreter: Runtime, image: np.ndarray) -> dict[str, np.ndarray]:
     return {output: value[0] for output, value in outputs.items()}
 
 
+def probabilities(model: Path, image: str | os.PathLike[str]) -> dict[str, float]:
+    """Label to probability of an image file, by a model file that carries its labels (see `train_model.metadata`)."""
+    interpreter = load_interpreter(model)
+    size = int(interpreter.get_input_details()[0]["shape"][1])
+    values = run(interpreter, load_image(image, size))["probabilities"].astype(float)
+    with zipfile.ZipFile(model) as archive:
+        labels = archive.read("labels.txt").decode().split("\n")
+    return dict(zip(labels, values.tolist(), strict=True))
+
+
 def run_all(model: bytes | Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """LiteRT's answers for many images, on all cores.
 
@@ -110,7 +122,7 @@ def run_all(model: bytes | Path, images: np.ndarray) -> dict[str, np.ndarray]:
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(answer, range(workers)))
     answers = [parts[row % workers][row // workers] for row in range(len(images))]
-    return {output: np.stack([one[output] for one in answers]) for output in answers[0]}
+    return {output: np.stack([answer[output] for answer in answers]) for output in answers[0]}
 
 
 class RuntimeProcess:

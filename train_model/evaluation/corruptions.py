@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter
 
 from train_model.augmentation import Augmentation
+from train_model.metrics import log_loss
 
 Change = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
@@ -170,32 +171,32 @@ RANDOM_CORRUPTIONS = Augmentation(
 def robustness_table(
     predict: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
-    scenes: np.ndarray,
+    truth: np.ndarray,
     corruptions: dict[str, Corruption] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
-    """Accuracy, worst scene and log loss under every corruption at every strength.
+    """Accuracy, worst class and log loss under every corruption at every strength.
 
     Args:
-        predict: `uint8 [n, size, size, 3]` to probabilities `[n, 3]`.
+        predict: `uint8 [n, size, size, 3]` to probabilities `[n, classes]`.
         images: `uint8 [n, size, size, 3]`.
-        scenes: true scenes, `int [n]`.
+        truth: true classes, `int [n]`.
         corruptions: which ones; all of `CORRUPTIONS` by default.
         progress: called with (done, all).
 
     Returns:
-        One row a corruption and level: `corruption`, `unit`, `level` (0 is the clean image, then 1 to 5),
-        `strength`, `accuracy`, `worst_scene` (accuracy of the worst scene), `log_loss`.
+        One row per corruption and level: `corruption`, `unit`, `level` (0 is the clean image, then 1 to 5),
+        `strength`, `accuracy`, `worst_class` (accuracy of the worst class), `log_loss`.
     """
     corruptions = CORRUPTIONS if corruptions is None else corruptions
     todo = [(c, level, s) for c in corruptions.values() for level, s in enumerate(c.strengths, 1)]
-    clean = _scores(predict(images), scenes)
+    clean = _scores(predict(images), truth)
     rows = [
         {"corruption": c.name, "unit": c.unit, "level": 0, "strength": np.nan} | clean
         for c in corruptions.values()
     ]
     for done, (corruption, level, strength) in enumerate(todo, 1):
-        scores = _scores(predict(corruption(images, strength)), scenes)
+        scores = _scores(predict(corruption(images, strength)), truth)
         rows.append(
             {"corruption": corruption.name, "unit": corruption.unit, "level": level, "strength": strength}
             | scores
@@ -211,11 +212,10 @@ def robustness_table(
     )
 
 
-def _scores(probabilities: np.ndarray, scenes: np.ndarray) -> dict[str, float]:
-    right = probabilities.argmax(axis=1) == scenes
-    own = np.clip(probabilities[np.arange(len(scenes)), scenes], 1e-7, 1)
+def _scores(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    right = probabilities.argmax(axis=1) == truth
     return {
         "accuracy": float(right.mean()),
-        "worst_scene": float(min(right[scenes == scene].mean() for scene in np.unique(scenes))),
-        "log_loss": float(-np.log(own).mean()),
+        "worst_class": float(min(right[truth == label].mean() for label in np.unique(truth))),
+        "log_loss": log_loss(np.log(np.clip(probabilities, 1e-7, 1)), truth),
     }

@@ -1,4 +1,4 @@
-"""The recipes that were candidates for the served model, for notebook 06 to compare on one footing."""
+"""The recipes that were candidates for the served model, for notebook 11 to compare on one footing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from train_model.final_model import fit_head
 from train_model.heads import train_heads
 
-# Positions of the training images, and features `[m, features]` of others, to their logits `[heads, m, scenes]`:
+# Positions of the training images, and features `[m, features]` of others, to their logits `[heads, m, classes]`:
 # of one head, or of one per seed where the result depends on the seed.
 Recipe = Callable[[np.ndarray, np.ndarray], np.ndarray]
+NEEDED_VIEWS = {
+    "original project, its augmentation": "as_implemented",
+    "original project, augmentation as intended": "as_intended",
+    "dense layer, random corruptions": "random_corruptions",
+    "discriminant, random corruptions": "random_corruptions",
+}
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,14 @@ class TrainingData:
     Attributes:
         features: of the clean images, `[n, features]`.
         labels: `int [n]`.
-        subcategories: the finer kind of each scene, such as beach, where the file's name tells it, `str [n]`.
+        classes: how many.
+        subcategories: the finer kind within each class, such as beach, where the file's name has it, `str [n]`.
         views: augmentation to features of augmented views, `[views, n, features]`.
     """
 
     features: np.ndarray
     labels: np.ndarray
+    classes: int
     subcategories: np.ndarray
     views: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -51,7 +59,7 @@ def recipes(
         def logits(train: np.ndarray, tested: np.ndarray) -> np.ndarray:
             features, labels = _with_views(data, train, augmentation)
             importance = _rarity(data.subcategories[train], labels) if rare else None
-            kernel, bias = fit_head(features, labels, l2, importance)
+            kernel, bias = fit_head(features, labels, l2, data.classes, importance)
             return (tested @ kernel + bias)[None]
 
         return logits
@@ -65,6 +73,7 @@ def recipes(
                 data.features[train[:1]],  # no validation: the last epoch counts
                 data.labels[train[:1]],
                 [learning_rate],
+                classes=data.classes,
                 seeds=seeds,
                 epochs=epochs,
             )
@@ -76,31 +85,32 @@ def recipes(
     def discriminant(augmentation: str | None = None) -> Recipe:
         def logits(train: np.ndarray, tested: np.ndarray) -> np.ndarray:
             features, labels = _with_views(data, train, augmentation)
-            classes = np.unique(labels)
-            priors = np.full(len(classes), 1 / len(classes))
+            present = np.unique(labels)
+            priors = np.full(len(present), 1 / len(present))
             # Ledoit & Wolf's own shrinkage is for independent images; 0.8 did best on subcategories left out.
             model = LinearDiscriminantAnalysis("lsqr", shrinkage=0.8, priors=priors).fit(features, labels)
-            answers = np.full((len(tested), 3), -np.inf)
-            answers[:, classes] = model.predict_log_proba(tested)
+            answers = np.full((len(tested), data.classes), -np.inf)
+            answers[:, present] = model.predict_log_proba(tested)
             return answers[None]
 
         return logits
 
-    found = {"dense layer with L2": dense(), "original project": original()}
-    if "as_implemented" in data.views:
-        found["original project, its augmentation"] = original("as_implemented")
-    if "as_intended" in data.views:
-        found["original project, augmentation as intended"] = original("as_intended")
-    found["rare subcategories weighted"] = dense(rare=True)
-    found["discriminant"] = discriminant()
-    if "random_corruptions" in data.views:
-        found["dense layer, random corruptions"] = dense("random_corruptions")
-        found["discriminant, random corruptions"] = discriminant("random_corruptions")
-    return found
+    candidates = {
+        "dense layer with L2": dense(),
+        "original project": original(),
+        "original project, its augmentation": original("as_implemented"),
+        "original project, augmentation as intended": original("as_intended"),
+        "rare subcategories weighted": dense(rare=True),
+        "discriminant": discriminant(),
+        "dense layer, random corruptions": dense("random_corruptions"),
+        "discriminant, random corruptions": discriminant("random_corruptions"),
+    }
+    without = [name for name, view in NEEDED_VIEWS.items() if view not in data.views]
+    return {name: recipe for name, recipe in candidates.items() if name not in without}
 
 
 def share_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Share of a recipe's heads that are right on each image, `[m]`, from logits `[heads, m, scenes]`."""
+    """Share of a recipe's heads that are right on each image, `[m]`, from logits `[heads, m, classes]`."""
     return (logits.argmax(axis=-1) == labels).mean(axis=0)
 
 
