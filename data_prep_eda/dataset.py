@@ -323,7 +323,8 @@ def _grouped(
 
     Splits that are `fixed` stay, and what belongs to such an image goes where it is.
     """
-    from data_prep_eda.grouping import connected, grouped_split, related  # which take a second to import
+    from data_prep_eda.duplicates import connected, related  # which take a second to import
+    from data_prep_eda.grouping import grouped_split
 
     paths, labels = [row["path"] for row in rows], np.array([row["label"] for row in rows])
     pairs = cached(f"dataset/{digest}-related-v{VERSION}.json", lambda: related(paths, labels))

@@ -1,16 +1,18 @@
 """Images that are not independent of each other: the same image twice, or shots of one series.
 
 An image that sits in the training set and, cropped a little differently, in the test set is scored as
-known. `groups` says which images belong together, so that a split or a cross-validation can keep them
-on one side. `data_prep_eda.split` uses it next.
+known. `groups` says which images of SUN 09 belong together, and `related` which of any others, so that a split or a
+cross-validation can keep them on one side. `data_prep_eda.grouping` uses it next.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imagehash
@@ -21,6 +23,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from data_prep_eda.dataset import cached, decoder_digest
 from data_prep_eda.preprocessing import load_image
 
 # Thresholds, read off the 525,825 pairs of the 1,026 images available (notebook 02 shows the pairs in
@@ -30,9 +33,13 @@ SAME_PICTURE = 0.50  # phase correlation that needs no second witness
 SAME_PICTURE_WITH_HASH = 0.40  # phase correlation that counts when the perceptual hashes are near as well
 NEAR_HASH = 10  # bits of 64 in which two perceptual hashes may differ
 CANDIDATE = 0.45  # correlation at the coarse size that earns a second look at the fine one
-SERIES_GAP = (
-    3  # frames of one source whose numbers differ by no more than this are one series (see notebook 02)
-)
+SERIES_GAP = 3  # frames whose numbers differ by no more than this are one series (see notebook 02)
+# Of other names than SUN 09's, neighbouring numbers say little; such frames must look alike too. Of 2,800 neighbours in
+# Corel's shuffled themes, 60 do; frames of a film and shots in a row do.
+SERIES_LEVELS = 25  # mean difference of two frames, 8x8 pixels each, in grey levels
+SERIES_LAYOUT = 0.8  # correlation of the same
+ALL_PAIRS = 4000  # images, beyond which shifted copies are looked for within a label only
+VERSION = 1  # raise it when other pairs are found, so that what is cached is not used
 
 
 def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
@@ -64,7 +71,9 @@ def connected(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     return pd.factorize(labels)[0].astype(np.int64)
 
 
-def near_duplicates(paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
+def near_duplicates(
+    paths: Sequence[str | os.PathLike[str]], labels: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Finds pairs of files that show the same image, also when cropped, scanned or coloured differently.
 
     SUN 09 holds many slides twice, scanned and cropped by different people, so that the copies are shifted
@@ -72,22 +81,50 @@ def near_duplicates(paths: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
     hash functions", 2010) misses most of those and takes one sunset over the sea for another. Phase
     correlation (Kuglin and Hines, "The phase correlation image alignment method", 1975) lines two images
     up first and compares their detail. Horizontal bands are left out of the comparison, since every horizon
-    fits every other.
+    fits every other. The pairs are kept in the cache under the images' contents.
 
     Args:
         paths: image files.
+        labels: of each; above `ALL_PAIRS` images, images of different labels are compared by their hash alone.
 
     Returns:
         Frame with one row per pair, most alike first: `first` and `second` (positions in `paths`, first <
         second), `correlation` (1 means identical) and `hash_distance` (bits of 64).
     """
-    signs = _signs([Image.fromarray(load_image(path, 256)) for path in paths])
     columns = {"first": int, "second": int, "correlation": float, "hash_distance": int}
+    digest = hashlib.sha256(f"{decoder_digest()} {VERSION} {labels is not None}".encode())
+    for path in paths:
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    pairs = cached(
+        f"near_duplicates/{digest.hexdigest()[:16]}.json",
+        lambda: _near_duplicates(paths, labels).to_dict("list"),
+    )
+    return pd.DataFrame(pairs, columns=list(columns)).astype(columns)
+
+
+def _near_duplicates(paths: Sequence[str | os.PathLike[str]], labels: Sequence[str] | None) -> pd.DataFrame:
     if len(paths) < 2:
-        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
-    found = _same(signs, signs)
-    found = found[found["first"] < found["second"]]
-    return found.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
+        return pd.DataFrame()
+    signs = _signs(_decoded(paths, 256))
+    if len(paths) <= ALL_PAIRS or labels is None:
+        pairs = _same(signs, signs)
+    else:
+        tables, labels = [_same(signs, signs, shifted=False)], np.asarray(labels)
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            inside = tuple(sign[members] for sign in signs)
+            table = _same(inside, inside)
+            tables.append(table.assign(first=members[table["first"]], second=members[table["second"]]))
+        pairs = pd.concat(tables).drop_duplicates(["first", "second"])
+    pairs = pairs[pairs["first"] < pairs["second"]]
+    return pairs.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
+
+
+def _decoded(paths: Sequence[str | os.PathLike[str]], size: int) -> Iterable[Image.Image]:
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # decoders work outside Python's lock
+        for start in range(0, len(paths), 256):  # a few at a time: they are large
+            part = paths[start : start + 256]
+            yield from map(Image.fromarray, pool.map(lambda path: load_image(path, size), part))
 
 
 def copies(known: Sequence[str | os.PathLike[str]], new: Sequence[str | os.PathLike[str]]) -> dict[int, int]:
@@ -106,12 +143,11 @@ def copies(known: Sequence[str | os.PathLike[str]], new: Sequence[str | os.PathL
     if not len(known) or not len(new):
         return {}
     looks = []
-    for path in new:
-        whole = Image.fromarray(load_image(path, 384))
-        looks += [whole, whole.crop((64, 0, 320, 384)), whole.crop((0, 64, 384, 320))]
-    theirs = _signs([image.resize((256, 256), Image.Resampling.BILINEAR) for image in looks])
-    found = _same(_signs([Image.fromarray(load_image(path, 256)) for path in known]), theirs)
-    best = found.sort_values("correlation").assign(new=lambda table: table["second"] // 3)
+    for whole in _decoded(new, 384):
+        parts = [whole, whole.crop((64, 0, 320, 384)), whole.crop((0, 64, 384, 320))]
+        looks += [image.resize((256, 256), Image.Resampling.BILINEAR) for image in parts]
+    pairs = _same(_signs(_decoded(known, 256)), _signs(looks))
+    best = pairs.sort_values("correlation").assign(new=lambda table: table["second"] // 3)
     return {int(row.new): int(row.first) for row in best.itertuples()}
 
 
@@ -126,17 +162,27 @@ def _signs(images: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarray, np.nd
     return np.array(coarse), np.array(fine), np.array(hashes, np.float32)
 
 
-def _same(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]) -> pd.DataFrame:
-    """Pairs (`first` of ours, `second` of theirs) that show the same, with `correlation` and `hash_distance`."""
+def _same(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...], shifted: bool = True) -> pd.DataFrame:
+    """Pairs (`first` of ours, `second` of theirs) that show the same, with `correlation` and `hash_distance`.
+
+    Args:
+        ours: from `_signs`.
+        theirs: likewise.
+        shifted: look also for pairs whose hashes are far apart.
+    """
     bits, others = ours[2], theirs[2]
-    distance = bits.shape[1] - bits @ others.T - (1 - bits) @ (1 - others).T
-    candidates = (_correlation_matrix(ours[0], theirs[0]) >= CANDIDATE) | (distance <= NEAR_HASH)
-    first, second = np.nonzero(candidates)
-    distance = distance[first, second].round().astype(int)
-    correlation = _correlation(ours[1][first], theirs[1][second])
+    candidates, near = [], _correlation_matrix(ours[0], theirs[0]) >= CANDIDATE if shifted else None
+    for start in range(0, len(bits), 1000):  # bounds the memory
+        rows = bits[start : start + 1000]
+        distance = bits.shape[1] - rows @ others.T - (1 - rows) @ (1 - others).T
+        chosen = distance <= NEAR_HASH
+        first, second = np.nonzero(chosen | near[start : start + 1000] if shifted else chosen)
+        candidates.append((first + start, second, distance[first, second].round().astype(int)))
+    first, second, distance = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
+    correlation = _correlation(ours[1], theirs[1], first, second)
     same = (correlation >= SAME_PICTURE) | ((correlation >= SAME_PICTURE_WITH_HASH) & (distance <= NEAR_HASH))
-    found = {"first": first, "second": second, "correlation": correlation, "hash_distance": distance}
-    return pd.DataFrame(found)[same]
+    pairs = {"first": first, "second": second, "correlation": correlation, "hash_distance": distance}
+    return pd.DataFrame(pairs)[same]
 
 
 def _spectrum(grey: Image.Image, size: int) -> np.ndarray:
@@ -156,22 +202,23 @@ def _spectrum(grey: Image.Image, size: int) -> np.ndarray:
     return (spectrum / np.sqrt(max(energy, 1e-12))).astype(np.complex64)
 
 
-def _correlation(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Highest correlation of each pair of spectra over shifts of up to a sixth of the image, `float [pairs]`."""
+def _correlation(ours: np.ndarray, theirs: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Highest correlation of pairs of spectra over shifts of up to a sixth of the image, `float [pairs]`."""
     size = ours.shape[1]
     shift = np.minimum(np.arange(size), size - np.arange(size))
     allowed = (shift[:, None] <= size // 6) & (shift[None] <= size // 6)
-    best = np.empty(len(ours))
-    for start in range(0, len(ours), 2000):  # bounds the memory when everything resembles everything
+    best = np.empty(len(first))
+    for start in range(0, len(first), 2000):  # bounds the memory when everything resembles everything
         part = slice(start, start + 2000)
-        surface = scipy.fft.irfft2(ours[part] * theirs[part].conj(), s=(size, size)) * size**2
+        product = ours[first[part]] * theirs[second[part]].conj()
+        surface = scipy.fft.irfft2(product, s=(size, size)) * size**2
         best[part] = surface[:, allowed].max(axis=1)
     return best
 
 
 def _correlation_matrix(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """The same for all pairs, `float32 [n, m]`; a matrix product per shift beats half a million small FFTs."""
-    size = ours.shape[1]
+    size, alike = ours.shape[1], ours is theirs
     down = (np.fft.fftfreq(size) * size)[:, None]
     across = np.fft.rfftfreq(size)[None] * size
     kept = np.any(theirs != 0, axis=0)
@@ -179,9 +226,11 @@ def _correlation_matrix(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     best = np.full((len(ours), len(theirs)), -1, dtype=np.float32)
     reach = range(-(size // 6), size // 6 + 1)
     for y, x in itertools.product(reach, reach):
+        if alike and (y, x) < (0, 0):  # what the opposite shift of the opposite pair gives
+            continue
         turn = np.exp(2j * np.pi * (y * down + x * across) / size).astype(np.complex64)[kept]
         np.maximum(best, 2 * _real(ours[:, kept] * turn) @ fixed, out=best)
-    return best
+    return np.maximum(best, best.T) if alike else best
 
 
 def _real(spectra: np.ndarray) -> np.ndarray:
@@ -212,25 +261,64 @@ def source_and_number(name: str) -> tuple[str, int] | None:
 
 
 def series_pairs(paths: Sequence[str | os.PathLike[str]], gap: int = SERIES_GAP) -> list[tuple[int, int]]:
-    """Pairs of images of one scene and one source whose numbers follow each other.
+    """Pairs of SUN 09's images of one class and one source whose numbers follow each other.
 
     Photographers shoot a subject several times, and neighbouring numbers are often the same place and
-    light. Scenes are compared within their folder only: a coast and a forest are not one subject.
+    light. Images are compared within their folder only: a coast and a forest are not one subject.
 
     Args:
-        paths: image files, each in a folder named after its scene.
+        paths: image files, each in a folder named after its class.
         gap: how far apart two numbers may be.
 
     Returns:
         Positions in `paths`, the lower number first.
     """
-    found = []
-    for position, path in enumerate(map(Path, paths)):
-        if parsed := source_and_number(path.name):
-            found.append((path.parent.name, *parsed, position))
-    found.sort()
-    pairs = []
-    for (scene, source, number, position), after in itertools.pairwise(found):
-        if (scene, source) == after[:2] and after[2] - number <= gap:
-            pairs.append((position, after[3]))
+    numbered = [source_and_number(Path(path).name) for path in paths]
+    return _neighbours(
+        [number and (Path(path).parent.name, *number) for path, number in zip(paths, numbered, strict=True)],
+        gap,
+    )
+
+
+def _neighbours(numbered: Sequence[tuple | None], gap: int) -> list[tuple[int, int]]:
+    """Pairs of positions whose last entries, the numbers, follow each other, and whose other entries are equal."""
+    order = sorted((entry, position) for position, entry in enumerate(numbered) if entry)
+    return [
+        (first, second)
+        for (one, first), (after, second) in itertools.pairwise(order)
+        if one[:-1] == after[:-1] and after[-1] - one[-1] <= gap
+    ]
+
+
+def related(paths: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Pairs of images, of any names, that belong together.
+
+    Args:
+        paths: image files.
+        labels: of each.
+
+    Returns:
+        Two positions, and `copy` for what shows nearly the same, or `series` for frames of one folder whose names
+        differ by a number that follows the other's, and that look alike.
+    """
+    duplicates = near_duplicates(paths, labels)
+    pairs = [(int(a), int(b), "copy") for a, b in zip(duplicates["first"], duplicates["second"], strict=True)]
+    numbers = [re.fullmatch(r"(.*?)(\d{1,18})(\D*)", Path(path).stem) for path in paths]
+    numbered = [
+        number and (str(Path(path).parent), number[1], number[3], int(number[2]))
+        for path, number in zip(paths, numbers, strict=True)
+    ]
+    neighbours = _neighbours(numbered, SERIES_GAP)
+    seen = sorted({position for pair in neighbours for position in pair})
+    frames = dict(zip(seen, map(_frame, _decoded([paths[position] for position in seen], 64)), strict=True))
+    for first, second in neighbours:
+        one, other = frames[first], frames[second]
+        spread = one.std() * other.std()
+        layout = ((one - one.mean()) * (other - other.mean())).mean() / spread if spread else 0
+        if layout >= SERIES_LAYOUT and np.abs(one - other).mean() <= SERIES_LEVELS:
+            pairs.append((first, second, "series"))
     return pairs
+
+
+def _frame(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.resize((8, 8), Image.Resampling.BOX), dtype=float)

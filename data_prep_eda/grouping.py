@@ -1,4 +1,4 @@
-"""Which images belong together, and splits that keep those on one side."""
+"""Splits that keep images that belong together on one side; `duplicates` says which do."""
 
 from __future__ import annotations
 
@@ -9,17 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep_eda.dataset import SPLITS
-from data_prep_eda.duplicates import connected, near_duplicates
-
-__all__ = ["connected", "grouped_split", "related"]
 
 SHARE = 0.1  # of the images of a class, for validation and for test each
-
-
-def related(paths: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Pairs of positions that belong together: `copy` where they show nearly the same, `series` ..."""
-    duplicates = near_duplicates(paths)
-    return [(int(a), int(b), "copy") for a, b in zip(duplicates["first"], duplicates["second"], strict=True)]
 
 
 def grouped_split(labels: Sequence[str], group: Sequence[int], seed: int = 20) -> np.ndarray:
