@@ -1,1 +1,0 @@
-"""How the embedded sample is drawn: `scenery` holds the tools, `landforms` coasts and mountains, `woodland` forests."""
