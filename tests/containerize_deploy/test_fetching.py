@@ -1,20 +1,33 @@
-"""URLs of strangers, and the settings that hold them: what is fetched, what is refused, and that a refusal never touches the network."""
+"""URLs of strangers: what is fetched, what is refused, and that a refusal never touches the network."""
 
 import contextlib
 import datetime
+import gzip
 import http.server
 import ipaddress
 import socket
 import ssl
 import threading
+import time
+import zlib
 
 import pytest
 
 from containerize_deploy import fetching
-from containerize_deploy.fetching import FetchError, fetch, is_public
-from containerize_deploy.settings import Policy, SettingsError, cors_origin
+from containerize_deploy.fetching import Budget, FetchError, fetch, is_public
+from containerize_deploy.settings import Policy
 
 PHOTOGRAPH = b"\xff\xd8 pretend this is a JPEG " * 1000
+ENCODED = {  # bodies, and what their Content-Encoding says
+    "gzip": (gzip.compress(PHOTOGRAPH), "gzip"),
+    "deflate": (zlib.compress(PHOTOGRAPH), "deflate"),
+    "deflate_without_header": (zlib.compress(PHOTOGRAPH, wbits=-15), "Deflate"),
+    "cut": (gzip.compress(PHOTOGRAPH)[:-20], "gzip"),
+    "lie": (PHOTOGRAPH, "gzip"),
+    "bomb": (gzip.compress(bytes(50_000_000)), "gzip"),
+    "twice": (gzip.compress(gzip.compress(PHOTOGRAPH)), "gzip, gzip"),
+    "brotli": (PHOTOGRAPH, "br"),
+}
 
 
 class PhotoHost(http.server.BaseHTTPRequestHandler):
@@ -22,15 +35,31 @@ class PhotoHost(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.requests.append((self.path, self.headers["Host"]))
+        self.server.received += len(self.raw_requestline) + len(bytes(self.headers))
         with contextlib.suppress(OSError):  # the client hangs up on the worst of these
             getattr(self, self.path.split("?")[0].strip("/").split("/")[0] or "photo")()
 
-    def photo(self, body=PHOTOGRAPH):
+    def photo(self, body=PHOTOGRAPH, **headers):
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")  # a lie, and of no consequence
         self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body)
+
+    def encoded(self):
+        """`/encoded/<name>` sends an entry of `ENCODED`."""
+        body, coding = ENCODED[self.path.rsplit("/", 1)[1]]
+        self.photo(body, Content_Encoding=coding)
+
+    def crumbs(self):
+        """`/crumbs/<bytes>` comes in chunks of one byte."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        crumbs = b"".join(b"1\r\n%c\r\n" % byte for byte in PHOTOGRAPH)
+        for _ in range(int(self.path.rsplit("/", 1)[1]) // len(PHOTOGRAPH)):
+            self.wfile.write(crumbs)
+        self.wfile.write(b"0\r\n\r\n")
 
     def missing(self):
         self.send_error(404)
@@ -78,10 +107,24 @@ class PhotoHost(http.server.BaseHTTPRequestHandler):
         """`/raw/<hex>` redirects to these very bytes."""
         self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: " + bytes.fromhex(self.path[5:]) + b"\r\n\r\n")
 
+    def far(self):  # redirects to as long an address as is followed, which does the same
+        self.to("/far?" + "x" * 8000)
+
+    def longer(self):
+        self.to("/photo?" + "x" * 9000)
+
     def interim(self):
         """Hints and patience before the answer."""
         self.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
         self.photo()
+
+    def interim_only(self):
+        while True:
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+    def switching(self):
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        self.server.closing.wait(20)
 
     def to(self, location=None):
         self.send_response(302)
@@ -95,7 +138,7 @@ class PhotoHost(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(context: ssl.SSLContext | None = None):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), PhotoHost)
-    server.requests, server.closing = [], threading.Event()
+    server.requests, server.received, server.closing = [], 0, threading.Event()
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -156,6 +199,30 @@ def test_letters_outside_ascii_are_escaped_not_sent(host):
     assert host.requests[0][0] == "/photo/K%C3%BCste/K%C3%BCste.jpg?q=%C3%BC"
 
 
+@pytest.mark.parametrize("addresses", [["127.0.0.2", "127.0.0.1"], ["127.0.0.2", "127.0.0.3", "127.0.0.1"]])
+def test_another_address_is_tried_where_the_first_is_dead(host, names, monkeypatch, addresses):
+    names["photos.example"] = addresses
+    monkeypatch.setattr(fetching, "is_public", lambda address: address.startswith("127.0.0."))
+    assert fetch("http://photos.example/photo") == PHOTOGRAPH
+    assert names["lookups"] == ["photos.example"]
+
+
+def test_an_address_that_swallows_connections_leaves_time_for_the_next(host, names, monkeypatch):
+    def create_connection(address, timeout):
+        if address[0] == "127.0.0.2":
+            time.sleep(timeout)
+            raise TimeoutError
+        return connect(address, timeout)
+
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    monkeypatch.setattr(fetching, "is_public", lambda address: address.startswith("127.0.0."))
+    names["photos.example"] = ["127.0.0.2", "127.0.0.1"]
+    assert fetch("http://photos.example/photo", deadline_s=1) == PHOTOGRAPH
+    names["photos.example"] = ["127.0.0.2"]
+    assert refusal("http://photos.example/photo", deadline_s=0.2) == "upstream_slow"
+
+
 def test_five_redirects_are_followed_and_no_more(host):
     assert fetch("http://photos.example/redirect/5") == PHOTOGRAPH
     assert refusal("http://photos.example/redirect/6") == "upstream_failed"
@@ -181,14 +248,46 @@ def test_redirects_are_read_as_browsers_read_them(host, names, location, path):
     assert host.requests[1][0] == path
 
 
-def test_interim_responses_are_passed_over(host):
-    assert fetch("http://photos.example/interim") == PHOTOGRAPH
+@pytest.mark.parametrize(("second", "outcome"), [(b" /photo ", None), (b"/elsewhere", "upstream_failed")])
+def test_a_location_that_is_sent_twice_is_one(host, second, outcome):
+    url = "http://photos.example/raw/" + (b"/photo\r\nLocation: " + second).hex()
+    assert (refusal(url) if outcome else fetch(url)) == (outcome or PHOTOGRAPH)
 
 
-def test_long_addresses_are_fetched(host):
-    """Those that S3 presigns with temporary keys have 2,300 characters."""
-    assert fetch("http://photos.example/photo?".ljust(8192, "x")) == PHOTOGRAPH
-    assert refusal("http://photos.example/photo?".ljust(8193, "x")) == "malformed"
+@pytest.mark.parametrize(
+    "path", ["interim", "encoded/gzip", "encoded/deflate", "encoded/deflate_without_header", "crumbs/27000"]
+)
+def test_odd_ways_to_send_an_image_are_understood(host, path):
+    """Also compressed, though the request says identity: the caller has no part in it."""
+    assert fetch(f"http://photos.example/{path}") == PHOTOGRAPH
+
+
+@pytest.mark.parametrize("length", [8192, 8193])
+def test_a_url_is_as_long_as_it_is_sent(host, length):
+    """Presigned S3 addresses have 2,300 characters; a letter outside ASCII is sent as six and more."""
+    start = "http://photos.example/photo?"
+    for letter, sent in (("x", 1), ("ü", 6), ("❤", 9), ("😀", 12)):
+        count, rest = divmod(length - len(start), sent)
+        url = start + letter * count + "x" * rest
+        if length <= fetching.LONGEST_URL:
+            assert fetch(url) == PHOTOGRAPH
+        else:
+            assert refusal(url) == "malformed"
+
+
+def test_what_is_sent_has_a_budget_redirects_included(host):
+    budget = Budget()
+    for _ in range(8):
+        assert fetch("http://photos.example/redirect/5", budget=budget) == PHOTOGRAPH
+    assert refusal("http://photos.example/photo", budget=budget) == "too_large"
+    assert len(host.requests) == fetching.MAX_REQUESTS == 48
+
+
+def test_long_redirects_use_the_budget_up(host):
+    budget = Budget()
+    reasons = [refusal("http://photos.example/far", budget=budget) for _ in range(16)]
+    assert set(reasons) == {"upstream_failed", "too_large"}  # five redirects, then nothing left
+    assert host.received <= fetching.MAX_SENT == 65_536
 
 
 @pytest.mark.parametrize(
@@ -227,13 +326,15 @@ def test_what_is_no_url_is_malformed(url):
 
 
 @pytest.mark.parametrize(
-    "path", ["missing", "broken", "gibberish", "to?to=", "to?to=http://[", "to?to=http:///x"]
-)
+    "path",
+    ["missing", "broken", "gibberish", "to?to=", "to?to=http://[", "to?to=http:///x", "longer",
+     "encoded/cut", "encoded/lie", "encoded/twice", "encoded/brotli", "interim_only", "switching", "crumbs/54000"],
+)  # fmt: skip
 def test_what_upstream_gets_wrong_is_upstreams_failure(host, path):
     assert refusal(f"http://photos.example/{path}") == "upstream_failed"
 
 
-@pytest.mark.parametrize("path", ["endless", "huge"])
+@pytest.mark.parametrize("path", ["endless", "huge", "encoded/bomb"])
 def test_bytes_are_capped_while_they_arrive(host, path):
     assert refusal(f"http://photos.example/{path}", max_bytes=1_000_000) == "too_large"
 
@@ -245,7 +346,7 @@ def test_one_deadline_covers_the_whole_exchange(host, path):
 
 def test_the_deadline_covers_the_look_up_too(monkeypatch):
     asleep = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: asleep.wait(5))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: [asleep.wait(5)][:0])
     assert refusal("http://photos.example/", deadline_s=0.2) == "upstream_slow"
     asleep.set()
 
@@ -257,11 +358,7 @@ def test_nobody_listening_is_upstreams_failure(host, monkeypatch):
     assert refusal("http://photos.example/photo") == "upstream_failed"
 
 
-def test_an_unknown_name_is_upstreams_failure(monkeypatch):
-    def unknown(*_, **__):
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+def test_an_unknown_name_is_upstreams_failure():
     assert refusal("http://photos.invalid/") == "upstream_failed"
 
 
@@ -341,33 +438,22 @@ HOSTILE = [
     # loopback, in every spelling that resolvers understand
     "http://127.0.0.1:{port}/",
     "http://127.1:{port}/",
-    "http://127.255.255.254:{port}/",
     "http://2130706433:{port}/",
     "http://0x7f000001:{port}/",
-    "http://0x7f.0.0.1:{port}/",
     "http://0177.0.0.1:{port}/",
-    "http://017700000001:{port}/",
     "http://0:{port}/",
-    "http://0.0.0.0:{port}/",
     "http://localhost:{port}/",
-    "http://LOCALHOST.:{port}/",
     "http://①②⑦.⓪.⓪.①:{port}/",
     "http://127。0。0。1:{port}/",
     "http://[::1]:{port}/",
     "http://[::]:{port}/",
-    "http://[0:0:0:0:0:0:0:1]:{port}/",
     "http://[::ffff:127.0.0.1]:{port}/",
-    "http://[::ffff:7f00:1]:{port}/",
-    "http://[::127.0.0.1]:{port}/",
     "https://127.0.0.1:{port}/",
     # the runtime's own API, and the credentials' of a function from a snapshot
     "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next",
-    "http://localhost:9001/2018-06-01/runtime/invocation/next",
     # link-local: instance and container credentials
     "http://169.254.169.254/latest/meta-data/",
     "http://2852039166/latest/meta-data/",
-    "http://0xa9fea9fe/",
-    "http://0251.0376.0251.0376/",
     "http://169.254.170.2/v2/credentials",
     "http://[fd00:ec2::254]/",
     "http://[::ffff:169.254.169.254]/",
@@ -375,18 +461,13 @@ HOSTILE = [
     "http://[fe80::1%25lo]/",
     # private, shared, reserved
     "http://10.0.0.1/",
-    "http://172.16.0.1/",
     "http://172.31.255.255/",
     "http://192.168.0.1/",
-    "http://100.64.0.1/",
     "http://100.127.255.255/",
     "http://192.0.0.8/",
     "http://192.0.2.1/",
     "http://192.88.99.1/",
     "http://198.18.0.1/",
-    "http://198.51.100.1/",
-    "http://203.0.113.1/",
-    "http://224.0.0.1/",
     "http://239.255.255.250/",
     "http://240.0.0.1/",
     "http://255.255.255.255/",
@@ -394,35 +475,26 @@ HOSTILE = [
     "http://[64:ff9b::7f00:1]/",
     "http://[64:ff9b::169.254.169.254]/",
     "http://[64:ff9b:1::1]/",
-    "http://[2002:7f00:1::]/",
     "http://[2002:a9fe:a9fe::1]/",
     "http://[2001::1]/",
     "http://[2001:db8::1]/",
     "http://[100::1]/",
     "http://[fc00::1]/",
-    "http://[fec0::1]/",
     "http://[ff02::1]/",
     "http://[3fff::1]/",
-    "http://[5f00::1]/",
     # names that point inside
     *(f"http://{name}:{{port}}/" for name in INSIDE),
     # other schemes
     "file:///etc/passwd",
     "file:///proc/self/environ",
-    "FILE:///etc/passwd",
     "data:image/png;base64,iVBORw0KGgo=",
     "gopher://127.0.0.1:{port}/_GET%20/",
     "ftp://127.0.0.1:{port}/photo.jpg",
-    "dict://127.0.0.1:{port}/",
-    "jar:http://127.0.0.1:{port}/!/",
-    "s3://bucket/photo.jpg",
-    "javascript:alert(1)",
     "/etc/passwd",
     "127.0.0.1:{port}",
     "//127.0.0.1:{port}/",
     # other services' ports
     "http://example.com:22/",
-    "http://example.com:6379/",
     # tricks with the URL's own grammar
     "http://example.com@127.0.0.1:{port}/",
     "http://127.0.0.1:{port}#@example.com/",
@@ -441,7 +513,6 @@ HOSTILE = [
     "http://.../",
     "http://" + "a" * 3000,
     "http://" + "a" * 300 + "/",
-    " ",
     "",
 ]
 
@@ -507,14 +578,9 @@ def test_every_address_of_a_network_agrees_with_its_neighbours():
         assert [is_public(str(ip)) for ip in (first - 1, first, last, last + 1)] == [True, False, False, True]
 
 
-@pytest.mark.parametrize("address", ["93.184.215.14", "8.8.8.8", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"])
-def test_public_addresses_are_public(address):
-    assert is_public(address)
-
-
-@pytest.mark.parametrize("address", ["", "localhost", "127.0.0.1/8", "2606:2800::1%eth0"])
-def test_what_is_no_plain_address_is_not_public(address):
-    assert not is_public(address)
+def test_only_plain_addresses_are_public():
+    assert is_public("93.184.215.14") and is_public("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
+    assert not any(map(is_public, ("", "localhost", "127.0.0.1/8", "2606:2800::1%eth0")))
 
 
 # Switches
@@ -525,61 +591,11 @@ def test_fetching_can_be_switched_off(host):
     assert host.requests == []
 
 
-@pytest.mark.parametrize(
-    ("hosts", "url_host", "allowed"),
-    [
-        ("", "photos.example", True),
-        ("photos.example", "photos.example", True),
-        ("photos.example", "PHOTOS.example", True),
-        ("photos.example", "more.photos.example", False),
-        (".photos.example", "more.photos.example", True),
-        (".photos.example", "photos.example", True),
-        (".photos.example", "evilphotos.example", False),
-        ("other.example, photos.example", "photos.example", True),
-        ("other.example", "photos.example", False),
-    ],
-)
-def test_fetching_can_be_held_to_a_list_of_hosts(host, names, hosts, url_host, allowed):
-    names["more.photos.example"] = names["evilphotos.example"] = ["127.0.0.1"]
-    policy = Policy.from_environment({"FETCH_HOSTS": hosts})
-    if allowed:
-        assert fetch(f"http://{url_host}/photo", policy) == PHOTOGRAPH
-    else:
-        assert refusal(f"http://{url_host}/photo", policy=policy) == "not_allowed"
-
-
-def test_the_environment_decides():
-    assert Policy.from_environment({}) == Policy()
-    assert not Policy.from_environment({"FETCH_URLS": " Off"}).enabled
-    assert Policy.from_environment({"FETCH_USER_AGENT": "me/1 (me@photos.example)"}).user_agent.startswith(
-        "me"
-    )
-    assert Policy.from_environment({"FETCH_HOSTS": "KÜSTE.example., .Photos.example,"}).hosts == (
-        "xn--kste-0ra.example",
-        ".photos.example",
-    )
-    assert (cors_origin({}), cors_origin({"CORS_ORIGIN": ""})) == ("*", "")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("FETCH_URLS", value) for value in ("", "of", "false", "0", "on,off", "оn")),  # the last in Cyrillic
-        *(
-            ("FETCH_HOSTS", value)
-            for value in (" ", ",", " , ", ".", "*", "*.photos.example", "https://photos.example", "photos.example:443",
-                          "photos.example/", "photos example", "photos..example", "a.example, *", "[::1]", "\ud800")
-        ),
-        *(("FETCH_USER_AGENT", value) for value in ("me\r\nX-Injected: 1", "mé", "x" * 300)),
-        *(("CORS_ORIGIN", value) for value in ("photos.example", "https://photos.example/", "null", "https://a.example,*")),
-    ],
-)  # fmt: skip
-def test_a_wrong_setting_is_a_sentence_and_opens_nothing(name, value):
-    with pytest.raises(SettingsError) as caught:
-        cors_origin({name: value})
-        Policy.from_environment({name: value})
-    assert str(caught.value).startswith(f"Expected {name} to be ")
-    assert str(caught.value).endswith(f", found {value!r}.")
+def test_fetching_can_be_held_to_a_list_of_hosts(host):
+    assert fetch("http://PHOTOS.example/photo", Policy(hosts=("photos.example",))) == PHOTOGRAPH
+    assert refusal("http://photos.example/photo", policy=Policy(hosts=("other.example",))) == "not_allowed"
+    away = "http://photos.example/to?to=http://other.example/photo"
+    assert refusal(away, policy=Policy(hosts=("photos.example",))) == "not_allowed"
 
 
 def test_a_proxy_in_the_environment_is_not_used(host, monkeypatch):
