@@ -26,8 +26,8 @@ import json
 import math
 import os
 import queue
+import re
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +41,8 @@ from data_prep_eda.files import replacing, write_text
 from data_prep_eda.preprocessing import MAX_BYTES
 
 SHOWN = 5  # probabilities in a line for people, the largest first
+# Control characters, halves of characters, and what turns the direction of writing.
+OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,7 +136,7 @@ def _classify(path: Path, options: argparse.Namespace) -> int:
             if options.json:
                 print(json.dumps({**report, "answers": answers}, indent=1))
             else:
-                print(printable(evaluation.describe(report, options.model)))
+                print("\n".join(printable(line) for line in evaluation.describe(report, options.model)))
         elif options.json:
             print(json.dumps(answers := list(pool.map(answer_for, expand(options.images))), indent=1))
         else:
@@ -180,16 +182,8 @@ def describe(answer: dict[str, Any]) -> str:
 
 
 def printable(text: str) -> str:
-    """A text with escapes in place of what a terminal obeys: strangers name files and labels.
-
-    Line feeds stay; text that is told to run the other way round would read as something that it isn't.
-    """
-
-    def is_safe(character: str) -> bool:
-        turns = "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
-        return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp") and not turns
-
-    return "".join(c if is_safe(c) or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    """A text with escapes in place of what a terminal obeys: strangers name files and labels."""
+    return OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _answer(model: SceneModel, source: str, policy: Policy) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> d
     }
 
 
-def describe(report: dict[str, Any], model: str | None) -> str:
-    """What `evaluate` gives, for people; labels come last in a line, since scripts differ in width.
+def describe(report: dict[str, Any], model: str | None) -> list[str]:
+    """What `evaluate` gives, as lines for people; labels come last in a line, since scripts differ in width.
 
     Args:
         report: as `evaluate` gives it, with `unknown_folders`.
@@ -145,13 +145,15 @@ def describe(report: dict[str, Any], model: str | None) -> str:
         "images  correct  accuracy  95 % interval       kept  class",
         *(row(label, counts, counts["kept"]) for label, counts in report["classes"].items()),
         row("(all)", report["accuracy"], now["kept"]["count"]),
-        f"\nThe classes' mean accuracy is {report['macro_average']:.1%}. Most frequent mistakes:",
+        "",
+        f"The classes' mean accuracy is {report['macro_average']:.1%}. Most frequent mistakes:",
         *(f"    {pair['class']} taken for {pair['label']}: {pair['count']}" for pair in report["confusions"]),
         *([] if report["confusions"] else ["    none"]),
-        line("\nThe model's threshold", now),
+        "",
+        line("The model's threshold", now),
         line(f"The threshold for {suggested['keep']:.1%} of these images", suggested),
         "To write a copy of the model with the latter:",
-        f"    python -m containerize_deploy.classify{named} --set-threshold {suggested['value']} --to copy.tflite",
+        f"    python -m containerize_deploy.classify{named} --set-threshold={suggested['value']:.6f} --to copy.tflite",
     ]
     if not now["refused"]:
         lines.append(
@@ -161,4 +163,4 @@ def describe(report: dict[str, Any], model: str | None) -> str:
         lines.append(f"Left out, since the model has no such label: {', '.join(report['unknown_folders'])}.")
     if report["unusable"]:
         lines.append(f"Left out, since they can't be used: {report['unusable']} files. --csv FILE says why.")
-    return "\n".join(lines)
+    return lines

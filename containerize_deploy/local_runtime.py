@@ -1,10 +1,9 @@
 """Lambda on this machine, without Docker: the real runtime client against a stand-in of Lambda's Runtime API.
 
-    python -m containerize_deploy.local_runtime --port 9000
+    python -m containerize_deploy.local_runtime --port 9000 --model runs/<timestamp>
 
 then answers at the address where the container's emulator would, so that test.py can call it, and at any other
-as a Function URL, so that a browser can. The tests and
-`benchmark_serving.py` use the classes below. The Runtime API is documented at
+as a Function URL, so that a browser can. The Runtime API is documented at
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html; its client is awslambdaric, as in the base image.
 """
 
@@ -17,7 +16,6 @@ import http.server
 import json
 import os
 import queue
-import re
 import subprocess
 import sys
 import threading
@@ -28,139 +26,109 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from containerize_deploy.installed import require_packages
+
 HANDLER = "containerize_deploy.lambda_function.lambda_handler"
 INVOCATIONS = "/2015-03-31/functions/function/invocations"  # where the emulator listens
-
-_API = "/2018-06-01/runtime"
-_OF_REQUEST = re.compile(_API + r"/invocation/([^/]+)/(response|error)")
 
 
 class FunctionError(Exception):
     """The function, or its start, failed; holds what the runtime client reported."""
 
 
-class RuntimeApi:
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def reply(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {"Content-Type": "application/json"}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+class RuntimeApi(http.server.ThreadingHTTPServer):
     """A stand-in of the Runtime API on the loopback, for one function at a time.
 
     Attributes:
         address: `host:port`, as `AWS_LAMBDA_RUNTIME_API` wants it.
-        initialisation_error: what the runtime client reported when the function could not be started.
+        failure: what the runtime client reported when the function could not be started.
+        ready: set when the runtime asks for its first request, or has failed.
     """
 
+    daemon_threads = True
+
     def __init__(self, timeout_s: float = 30.0) -> None:
+        super().__init__(("127.0.0.1", 0), _RuntimeHandler)
         self.timeout_s = timeout_s
-        self.initialisation_error: dict[str, Any] | None = None
-        self.ready = threading.Event()  # set when the runtime asks for its first request
-        self._waiting: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        self._running: dict[str, Future[bytes]] = {}
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *arguments: (
-            None
-        )  # a runtime that is killed hangs up; that is no news
-        self.address = f"127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.address = f"127.0.0.1:{self.server_port}"
+        self.failure: str | None = None
+        self.ready = threading.Event()
+        self.waiting: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self.answers: dict[str, Future[bytes]] = {}
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def invoke(self, event: Any) -> Any:
         """Has the function answer an event.
 
         Raises:
-            FunctionError: the function raised, or its runtime could not start.
+            FunctionError: the function raised.
             TimeoutError: no answer in `timeout_s`.
         """
         return json.loads(self.invoke_raw(json.dumps(event).encode()))
 
     def invoke_raw(self, event: bytes) -> bytes:
         """`invoke` for JSON that is already text."""
-        request, future = str(uuid.uuid4()), Future()
-        self._running[request] = future
-        self._waiting.put((request, event))
+        request = str(uuid.uuid4())
+        answer = self.answers[request] = Future()
+        self.waiting.put((request, event))
         try:
-            return future.result(self.timeout_s)
+            return answer.result(self.timeout_s)
         finally:
-            del self._running[request]
+            del self.answers[request]
 
-    def close(self) -> None:
-        """Stops listening."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _next(self) -> tuple[str, bytes]:
-        self.ready.set()
-        return self._waiting.get()
-
-    def _done(self, request: str, kind: str, body: bytes) -> None:
-        future = self._running.get(request)
-        if future is None:  # nobody waits any more
-            return
-        if kind == "response":
-            future.set_result(body)
-        else:
-            future.set_exception(FunctionError(body.decode(errors="replace")))
-
-    def _failed_to_start(self, body: bytes) -> None:
-        self.initialisation_error = json.loads(body)
-        self.ready.set()
+    def handle_error(self, *arguments: Any) -> None:
+        """A runtime that is killed hangs up, which is no news."""
 
 
-def _handler(api: RuntimeApi) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+class _RuntimeHandler(_Handler):
+    server: RuntimeApi
 
-        def do_GET(self) -> None:
-            if self.path != f"{_API}/invocation/next":
-                return self._reply(404)
-            request, event = api._next()
-            deadline_ms = int((time.time() + api.timeout_s) * 1000)
-            self._reply(
-                200,
-                event,
-                {
-                    "Lambda-Runtime-Aws-Request-Id": request,
-                    "Lambda-Runtime-Deadline-Ms": str(deadline_ms),
-                    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:local:000000000000:function:function",
-                    "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000;Sampled=0",
-                },
-            )
+    def do_GET(self) -> None:
+        self.server.ready.set()
+        request, event = self.server.waiting.get()
+        headers = {
+            "Content-Type": "application/json",
+            "Lambda-Runtime-Aws-Request-Id": request,
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self.server.timeout_s) * 1000)),
+        }
+        self.reply(200, event, headers)
 
-        def do_POST(self) -> None:
-            body = self._body()
-            if self.path == f"{_API}/init/error":
-                api._failed_to_start(body)
-            elif match := _OF_REQUEST.fullmatch(self.path):
-                api._done(match[1], match[2], body)
+    def do_POST(self) -> None:
+        body, (request, kind) = self.body(), self.path.split("/")[-2:]
+        if request == "init":
+            self.server.failure = json.loads(body)["errorMessage"]
+            self.server.ready.set()
+        elif answer := self.server.answers.get(request):  # else nobody waits any more
+            if kind == "response":
+                answer.set_result(body)
             else:
-                return self._reply(404)
-            return self._reply(202, b'{"status": "OK"}')
-
-        def _body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
-
-        def _reply(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    return Handler
+                answer.set_exception(FunctionError(body.decode(errors="replace")))
+        self.reply(202, b'{"status": "OK"}')
 
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str] = (sys.executable, "-m", "awslambdaric", HANDLER),
+    command: Sequence[str | Path] = (sys.executable, "-m", "awslambdaric", HANDLER),
     *,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -183,36 +151,29 @@ def running(
         FunctionError: the function could not be started.
     """
     folder = folder or Path(__file__).resolve().parents[1]
-    api = RuntimeApi(timeout_s)
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={
-            **(os.environ if environment is None else environment),
+    with RuntimeApi(timeout_s) as api:
+        of_lambda = {
             "AWS_LAMBDA_RUNTIME_API": api.address,
             "AWS_LAMBDA_FUNCTION_NAME": "function",
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
-            "AWS_REGION": "local",
             "LAMBDA_TASK_ROOT": str(folder),
             "_HANDLER": HANDLER,
-        },
-    )
-    try:
-        while not api.ready.wait(0.05):
-            if process.poll() is not None:
-                raise FunctionError(
-                    f"The runtime ended with status {process.returncode} before it was ready."
-                )
-        if api.initialisation_error:
-            raise FunctionError(json.dumps(api.initialisation_error))
-        yield api, process
-    finally:
-        process.kill()
-        process.wait()
-        api.close()
+        }
+        environment = {**(os.environ if environment is None else environment), **of_lambda}
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        try:
+            while not api.ready.wait(0.05):
+                if process.poll() is not None:
+                    raise FunctionError(
+                        f"the runtime ended with status {process.returncode}, as its log says"
+                    )
+            if api.failure:
+                raise FunctionError(api.failure)
+            yield api, process
+        finally:
+            process.kill()
+            process.wait()
+            api.shutdown()
 
 
 def emulator(api: RuntimeApi, port: int = 0) -> http.server.ThreadingHTTPServer:
@@ -226,29 +187,22 @@ def emulator(api: RuntimeApi, port: int = 0) -> http.server.ThreadingHTTPServer:
         port: 0 takes a free one.
     """
 
-    class Emulator(http.server.BaseHTTPRequestHandler):
+    class Emulator(_Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             try:
-                if self.path == INVOCATIONS:
-                    status, headers, answer = 200, {"content-type": "application/json"}, api.invoke_raw(body)
+                if self.command == "POST" and self.path == INVOCATIONS:
+                    self.reply(200, api.invoke_raw(self.body()))
                 else:
-                    sent = api.invoke(self._event(body))
-                    status, headers, answer = sent["statusCode"], sent["headers"], sent["body"].encode()
+                    answer = api.invoke(self.event())
+                    self.reply(answer["statusCode"], answer["body"].encode(), answer["headers"])
             except (FunctionError, TimeoutError) as error:
-                status, headers = 502, {"content-type": "application/json"}
-                answer = json.dumps({"errorMessage": str(error)}).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer)
+                self.reply(502, json.dumps({"errorMessage": str(error)}).encode())
 
         do_GET = do_HEAD = do_OPTIONS = do_PUT = do_POST
 
-        def _event(self, body: bytes) -> dict[str, Any]:
+        def event(self) -> dict[str, Any]:
             """The request in payload format 2.0."""
-            path, _, query = self.path.partition("?")
+            body, (path, _, query) = self.body(), self.path.partition("?")
             event = {
                 "version": "2.0",
                 "rawPath": path,
@@ -259,25 +213,30 @@ def emulator(api: RuntimeApi, port: int = 0) -> http.server.ThreadingHTTPServer:
             }
             return event | ({"body": base64.b64encode(body).decode()} if body else {})
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
     return http.server.ThreadingHTTPServer(("127.0.0.1", port), Emulator)
 
 
 def main() -> None:
     """Serves the function at the emulator's address until interrupted."""
+    require_packages("awslambdaric")
+    from containerize_deploy.scene_model import ModelError, find_model
+
     parser = argparse.ArgumentParser(description="Serve the Lambda function on this machine, without Docker.")
     parser.add_argument("--port", type=int, default=9000, help="of 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--model", help=".tflite file or a run's folder; default: this repository's model")
     options = parser.parse_args()
     try:
-        with running(log=sys.stderr) as (api, _), emulator(api, options.port) as server:
+        model = {"SCENES_MODEL": str(find_model(options.model).resolve())}
+        with (
+            running(environment=os.environ | model, log=sys.stderr) as (api, _),
+            emulator(api, options.port) as server,
+            contextlib.suppress(KeyboardInterrupt),
+        ):
             address = f"http://127.0.0.1:{server.server_port}"
             print(f"Listening at {address}{INVOCATIONS}; for browsers at {address}/", flush=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                server.serve_forever()
-    except FunctionError:
-        sys.exit("The function did not start; its log, above, says why.")
+            server.serve_forever()
+    except (FunctionError, ModelError) as error:
+        sys.exit(f"The function did not start: {error}")
     except (OSError, OverflowError) as error:
         sys.exit(f"Port {options.port} can't be used ({error}); name another with --port.")
 

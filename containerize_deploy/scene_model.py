@@ -214,8 +214,7 @@ def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             facts = json.loads(archive.read("scene.json"))
-            # Not splitlines, which also ends lines at characters that a label may hold.
-            facts["labels"] = archive.read("labels.txt").decode().removesuffix("\n").split("\n")
+            facts["labels"] = archive.read("labels.txt").decode().splitlines()
         return facts | {"version": str(facts["version"]), "score_threshold": float(facts["score_threshold"])}
     except Exception as error:  # zipfile and json raise many kinds on damaged bytes
         raise ModelError(

@@ -5,7 +5,7 @@
     python containerize_deploy/test.py --at https://….lambda-url.eu-central-1.on.aws/ photo.jpg
 
 Without `--at` it calls the container on this machine (containerize.md). A Function URL that asks for signed
-requests is called with curl instead (deploy_aws_lambda.md). Needs nothing but Python.
+requests is called with curl instead (deploy_aws_lambda.md). Needs nothing but Python, and no other file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ import argparse
 import base64
 import http.client
 import json
+import re
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 LOCAL = "http://localhost:9000/2015-03-31/functions/function/invocations"
+# Control characters, halves of characters, and what turns the direction of writing.
+OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,31 +38,24 @@ def main(arguments: list[str] | None = None) -> int:
     failed = False
     for image in options.images:
         try:
-            event = event_for(image)
+            is_url = image.startswith(("http://", "https://"))
+            event = (
+                {"url": image} if is_url else {"image": base64.b64encode(Path(image).read_bytes()).decode()}
+            )
         except OSError as error:
-            print(f"{image}: {unreadable(error)}", file=sys.stderr)
+            missing = isinstance(error, FileNotFoundError)
+            reason = "There is no such file." if missing else f"The file cannot be read: {error.strerror}."
+            print(printable(f"{image}: {reason}"), file=sys.stderr)
             failed = True
             continue
         try:
             answer = call(options.at, event)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            print(f"{image}: no answer from {options.at} ({error})", file=sys.stderr)
+            print(printable(f"{image}: no answer from {options.at} ({error})"), file=sys.stderr)
             return 1
-        code = answer["error"].get("code") if isinstance(answer.get("error"), dict) else None
-        print(f"{image}: {describe(answer)}" + (f" ({code})" if code else ""))
+        print(printable(f"{image}: {describe(answer)}"))
         failed |= "label" not in answer
     return int(failed)
-
-
-def event_for(image: str) -> dict[str, str]:
-    """The event that asks about a URL, or about a file by its content.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    if image.startswith(("http://", "https://")):
-        return {"url": image}
-    return {"image": base64.b64encode(Path(image).read_bytes()).decode()}
 
 
 def call(address: str, event: dict[str, str]) -> dict[str, Any]:
@@ -70,8 +67,11 @@ def call(address: str, event: dict[str, str]) -> dict[str, Any]:
     request = urllib.request.Request(
         address, json.dumps(event).encode(), headers={"Content-Type": "application/json"}
     )
+    here = urllib.parse.urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1")
+    # No proxy, whatever the environment names, leads back to this machine.
+    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with opener.open(request, timeout=60) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:  # the service's own errors are JSON too
         answer = json.load(error)
@@ -81,22 +81,19 @@ def call(address: str, event: dict[str, str]) -> dict[str, Any]:
 
 
 def describe(answer: dict[str, Any]) -> str:
-    """An answer as a line for people; the shell tool prints the same."""
+    """An answer as a line for people, as `classify` prints it; of an error also the code."""
     if "label" in answer:
-        ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+        ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:5]
         odds = ", ".join(f"{label} {probability:.1%}" for label, probability in ranked)
         return odds if answer["in_scope"] else f"none of these, or hard to tell ({odds})"
     error = answer.get("error")
-    return error["message"] if isinstance(error, dict) and "message" in error else json.dumps(answer)
+    known = isinstance(error, dict) and {"message", "code"} <= set(error)
+    return f"{error['message']} ({error['code']})" if known else json.dumps(answer)
 
 
-def unreadable(error: OSError) -> str:
-    """Why a file cannot be read, as a sentence."""
-    return (
-        "There is no such file."
-        if isinstance(error, FileNotFoundError)
-        else f"The file cannot be read: {error.strerror}."
-    )
+def printable(text: str) -> str:
+    """A text with escapes in place of what a terminal obeys: strangers name files and labels."""
+    return OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 if __name__ == "__main__":

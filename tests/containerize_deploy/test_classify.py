@@ -1,38 +1,47 @@
-"""The service's code from the shell: `python -m containerize_deploy.classify`, and `test.py` that calls it."""
+"""The service's code from the shell: `python -m containerize_deploy.classify`."""
 
+import base64
+import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
-from PIL import Image
 
 from containerize_deploy import classify
 from containerize_deploy.lambda_function import lambda_handler
-from containerize_deploy.local_runtime import INVOCATIONS, emulator, running
+from containerize_deploy.scene_model import MODEL_FILE, read_facts
+from tests.containerize_deploy.colours import COLOURS, draw
 
-DEPLOY = Path(classify.__file__).parent
-SCHEMA = json.loads((DEPLOY / "answer.schema.json").read_text())
+SCHEMA = json.loads(MODEL_FILE.with_name("answer.schema.json").read_text())
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """Images, a folder of more, and what else lies about in people's folders."""
+    holiday = tmp_path / "holiday"
     for name in ("b.jpg", "a.png", "C.JPG", "more/d.webp"):
-        path = tmp_path / "holiday" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        random = np.random.default_rng(len(name))
-        Image.fromarray(random.integers(0, 255, (50, 60, 3), np.uint8)).save(path)
-    (tmp_path / "holiday" / "broken.jpg").write_bytes((tmp_path / "holiday" / "b.jpg").read_bytes()[:700])
-    (tmp_path / "holiday" / "notes.txt").write_text("sunny")
-    (tmp_path / "holiday" / "gone.jpg").symlink_to("nowhere.jpg")
-    (tmp_path / "holiday" / ".DS_Store").write_bytes(b"hidden")
-    return tmp_path / "holiday"
+        draw(holiday / name, (90, 120, 160), len(name))
+    (holiday / "broken.jpg").write_bytes((holiday / "b.jpg").read_bytes()[:300])
+    (holiday / "notes.txt").write_text("sunny")
+    (holiday / "gone.jpg").symlink_to("nowhere.jpg")
+    (holiday / ".DS_Store").write_bytes(b"hidden")
+    return holiday
+
+
+def run(*arguments: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """Runs the command as people do."""
+    return subprocess.run(
+        [sys.executable, "-m", "containerize_deploy.classify", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
 
 
 def test_a_folder_as_json(folder, capsys):
@@ -54,8 +63,6 @@ def test_a_folder_as_json(folder, capsys):
 
 
 def test_the_shell_says_what_the_service_says(folder, capsys):
-    import base64
-
     path = folder / "b.jpg"
     classify.main(["--json", str(path)])
     (answer,) = json.loads(capsys.readouterr().out)
@@ -64,15 +71,7 @@ def test_the_shell_says_what_the_service_says(folder, capsys):
 
 
 def test_a_line_each_for_people(folder):
-    command = [
-        sys.executable,
-        "-m",
-        "containerize_deploy.classify",
-        "b.jpg",
-        "notes.txt",
-        "http://127.0.0.1/x.jpg",
-    ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = run("b.jpg", "notes.txt", "http://127.0.0.1/x.jpg", folder=folder)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("b.jpg: ") and "%" in lines[0]
     assert lines[1].startswith("notes.txt: Not an image")
@@ -86,86 +85,89 @@ def test_without_images_there_is_nothing_to_say(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_a_missing_model_is_a_sentence(tmp_path, monkeypatch, capsys):
-    from containerize_deploy import scene_model
-
-    monkeypatch.setattr(
-        classify, "SceneModel", lambda threads: scene_model.SceneModel(tmp_path / "model.tflite")
-    )
-    assert classify.main(["photo.jpg"]) == 2
-    assert capsys.readouterr().err.startswith("Expected the model model.tflite")
+@pytest.mark.parametrize("place", [".", "models/scene-classifier-model.tflite"])
+def test_a_runs_folder_or_its_file_answers(colour_run, colour_images, capsys, place):
+    assert classify.main(["--model", str(colour_run / place), str(colour_images / "草原")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and all("/草原/" in line and ": 草原 " in line for line in lines)
 
 
-@pytest.fixture(scope="module")
-def service():
-    """The function at an address, as the container's emulator or a Function URL would have it."""
-    with running() as (api, _), emulator(api) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+def test_a_table_is_written_beside_what_is_printed(colour_run, colour_images, tmp_path, capsys):
+    target = tmp_path / "answers.csv"
+    classify.main(["--model", str(colour_run), "--json", "--csv", str(target), str(colour_images)])
+    answers = json.loads(capsys.readouterr().out)
+    with target.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == [
+        *("file", "label", "in_scope", "score"),
+        *(f"probability_{label}" for label in COLOURS),
+        "error",
+    ]
+    assert [(row["file"], row["label"]) for row in rows] == [(a["file"], a["label"]) for a in answers]
+
+
+def test_links_to_pipes_and_devices_are_passed_over(folder, capsys):
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "link.jpg").symlink_to("pipe.jpg")
+    (folder / "zero.jpg").symlink_to("/dev/zero")
+    (folder / "picture.jpg").symlink_to("b.jpg")
+    classify.main(["--json", str(folder)])
+    names = {Path(answer["file"]).name for answer in json.loads(capsys.readouterr().out)}
+    assert not names & {"pipe.jpg", "link.jpg", "zero.jpg"}
+    assert {"picture.jpg", "gone.jpg"} <= names
+
+
+def test_names_and_labels_are_printed_escaped(folder, tmp_path, capsys):
+    """A name could clear the screen, or pretend to be another line."""
+    shutil.copy(folder / "b.jpg", folder / "more" / "\x1b[2J\nc.jpg: coast 100%\u202egpj.jpg")
+    assert classify.main([str(folder / "more")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and r"\x1b[2J\nc.jpg: coast 100%\u202egpj.jpg: " in lines[0]
+    assert classify.printable("naïve 写真\u00a0क्\u200dष.jpg") == "naïve 写真\u00a0क्\u200dष.jpg"
+
+
+def test_names_that_are_no_text_are_sentences_too(folder):
+    done = run("http://photos.example/\udcff", "\udcff.jpg", folder=folder)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "The URL has" in done.stdout and "no such file" in done.stdout
+
+
+def test_a_copy_of_the_model_has_the_other_threshold_and_else_the_same_facts(tmp_path):
+    target = tmp_path / "copy.tflite"
+    assert classify.main(["--set-threshold", "-1.5", "--to", str(target)]) == 0
+    before, after = (read_facts(path.read_bytes()) for path in (MODEL_FILE, target))
+    assert after["score_threshold"] == -1.5
+    changed = {key for key in after if before.get(key) != after[key]}
+    assert changed == {"score_threshold", "threshold"} and "by hand" in after["threshold"]["read_off"]
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("arguments", "code", "said"),
     [
-        ({}, "can't be used"),
-        ({"FETCH_URLS": "perhaps"}, "The function did not start; its log, above, says why."),
+        (["--model", "nowhere", "b.jpg"], 2, "found no file at nowhere"),
+        (["--model", "more", "b.jpg"], 2, "Expected more/models/scene-classifier-model.tflite"),
+        (["--model", "notes.txt", "b.jpg"], 2, "found the file notes.txt"),
+        (["--csv", "more", "b.jpg"], 2, "Expected --csv to name a file"),
+        (["--csv", "notes.txt/a.csv", "b.jpg"], 2, "can't be written"),
+        (["--evaluate", "nowhere"], 2, "found no folder at nowhere"),
+        (["--evaluate", "more", "b.jpg"], 2, "one of them only"),
+        (["--set-threshold", "nan", "--to", "a.tflite"], 2, "Expected a number"),
+        (["--set-threshold", "1", "--to", "notes.txt"], 2, "a .tflite file to write"),
+        (["--set-threshold", "1"], 2, "--to FILE"),
+        ([], 2, "Expected images"),
     ],
 )
-def test_a_local_runtime_that_cannot_start_says_why(service, settings, said):
-    command = [sys.executable, "-m", "containerize_deploy.local_runtime", "--port", service.split(":")[-1]]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings})
-    assert done.returncode == 1 and said in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr.splitlines()[-2:] and 'local_runtime.py", line' not in done.stderr
-
-
-def test_test_py_calls_the_container_and_function_urls(service, folder):
-    for address in (service + INVOCATIONS, service + "/"):
-        command = [sys.executable, DEPLOY / "test.py", "--at", address]
-        good = subprocess.run([*command, folder / "b.jpg"], capture_output=True, text=True)
-        assert good.returncode == 0 and "%" in good.stdout
-        bad = subprocess.run([*command, "http://10.0.0.1/photo.jpg"], capture_output=True, text=True)
-        assert bad.returncode == 1 and "not_allowed" in bad.stdout
-
-
-def test_test_py_names_the_file_that_is_not_there(service, folder):
-    command = [sys.executable, DEPLOY / "test.py", "--at", service + INVOCATIONS, "nofile.jpg", "b.jpg"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 1
-    assert done.stderr == "nofile.jpg: There is no such file.\n"
-    assert done.stdout.startswith("b.jpg: ")
-
-
-def test_both_tools_say_the_same_of_an_image(service, folder):
-    command = [sys.executable, DEPLOY / "test.py", "--at", service + "/", "b.jpg"]
-    asked = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    command = [sys.executable, "-m", "containerize_deploy.classify", "b.jpg"]
-    assert asked.stdout == subprocess.run(command, capture_output=True, text=True, cwd=folder).stdout
-
-
-def test_names_that_are_no_text_are_sentences_too(service, folder):
-    names = ["http://photos.example/\udcff", "\udcff.jpg"]
-    for command in (["-m", "containerize_deploy.classify"], [DEPLOY / "test.py", "--at", service + "/"]):
-        done = subprocess.run([sys.executable, *command, *names], capture_output=True, text=True, cwd=folder)
-        assert done.returncode == 1 and "Traceback" not in done.stderr
-        assert "half a character" in done.stdout
-        assert "no such file" in done.stdout + done.stderr
+def test_what_makes_no_sense_is_a_sentence(folder, arguments, code, said, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    try:
+        assert classify.main(arguments) == code
+    except SystemExit as error:  # argparse's own way out
+        assert error.code == code
+    assert said in capsys.readouterr().err
+    assert (folder / "notes.txt").read_text() == "sunny"
 
 
 def test_a_wrong_setting_is_a_sentence(folder):
-    done = subprocess.run(
-        [sys.executable, "-m", "containerize_deploy.classify", "b.jpg"],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "FETCH_URLS": "false"},
-    )
+    done = run("b.jpg", folder=folder, FETCH_URLS="false")
     assert done.returncode == 2
     assert done.stderr == "Expected FETCH_URLS to be 'on' or 'off', found 'false'.\n"
-
-
-def test_test_py_says_when_nobody_answers(folder):
-    command = [sys.executable, DEPLOY / "test.py", "--at", "http://127.0.0.1:1/", folder / "b.jpg"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "no answer from http://127.0.0.1:1/" in done.stderr and "Traceback" not in done.stderr

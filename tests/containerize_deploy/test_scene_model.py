@@ -10,9 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from containerize_deploy.scene_model import MODEL_FILE, ModelError, SceneModel, cpus, read_facts
+from containerize_deploy.scene_model import (
+    MODEL_FILE,
+    ModelError,
+    SceneModel,
+    cpus,
+    find_model,
+    read_facts,
+    with_threshold,
+)
 from data_prep_eda.dataset import REPOSITORY
-from data_prep_eda.preprocessing import SCENES
+from data_prep_eda.sun09 import CLASSES
+from tests.containerize_deploy.colours import COLOURS
 from train_model.evaluation.out_of_scope_inputs import synthetic_images
 from train_model.metadata import add_metadata
 
@@ -46,7 +55,7 @@ def test_probabilities_sum_to_one_and_come_in_no_steps():
 
 def test_facts_come_from_the_file_itself():
     facts = read_facts(MODEL_FILE.read_bytes())
-    assert tuple(facts["labels"]) == MODEL.labels == SCENES
+    assert tuple(facts["labels"]) == MODEL.labels == CLASSES
     assert facts["score_threshold"] == MODEL.score_threshold
     assert facts["version"] == MODEL.identity["version"]
     assert facts["licence"] == "Apache-2.0"
@@ -134,3 +143,40 @@ def test_threads_follow_the_memory_that_buys_them(monkeypatch, memory, expected)
     else:
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)
     assert cpus() == expected
+
+
+def test_the_model_is_found_in_a_runs_folder_or_by_the_environment(colour_run, monkeypatch):
+    """Labels of any script come from the file itself."""
+    inside = colour_run / "models" / MODEL_FILE.name
+    assert find_model(colour_run) == find_model(str(inside)) == inside
+    assert find_model() == find_model("") == MODEL_FILE
+    monkeypatch.setenv("SCENES_MODEL", str(colour_run))
+    assert find_model() == inside
+    assert find_model(MODEL_FILE) == MODEL_FILE
+    assert SceneModel().labels == tuple(COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere", "found no file at .*nowhere"),
+        ("photo.jpg", r"found the file photo\.jpg"),
+        (".", r"models/scene-classifier-model\.tflite, found no such file\. Notebook 07"),
+    ],
+)
+def test_what_is_no_model_and_no_run_is_refused(tmp_path, name, said):
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(ModelError, match=said):
+        find_model(tmp_path / name)
+
+
+@pytest.mark.parametrize("threshold", [-1.25, 0.0, 3.5])
+def test_another_threshold_gives_the_bytes_that_the_export_would_give(threshold):
+    """Also the calibration that MediaPipe reads."""
+    content = MODEL_FILE.read_bytes()
+    facts = read_facts(content)
+    words = {"read_off": f"set by hand; it was {facts['score_threshold']:.6g}"}
+    expected = add_metadata(content, facts | {"score_threshold": threshold, "threshold": words})
+    assert with_threshold(content, threshold) == expected
+    with pytest.raises(ModelError, match="metadata"):
+        with_threshold(b"TFL3", threshold)
