@@ -173,8 +173,8 @@ def test_what_is_no_model_and_no_run_is_refused(tmp_path, name, said):
 @pytest.mark.parametrize("threshold", [-1.25, 0.0, 3.5])
 def test_another_threshold_gives_the_bytes_that_the_export_would_give(threshold):
     """Also the calibration that MediaPipe reads."""
-    content = MODEL_FILE.read_bytes()
-    facts = read_facts(content)
+    facts = read_facts(MODEL_FILE.read_bytes())
+    content = add_metadata(MODEL_FILE.read_bytes(), facts)
     words = {"read_off": f"set by hand; it was {facts['score_threshold']:.6g}"}
     expected = add_metadata(content, facts | {"score_threshold": threshold, "threshold": words})
     assert with_threshold(content, threshold) == expected
