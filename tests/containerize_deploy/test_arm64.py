@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from containerize_deploy.image_build import BuildError, ImageBuild
 from containerize_deploy.lambda_function import lambda_handler
 from containerize_deploy.scene_model import MODEL_FILE
+from tests.containerize_deploy.image_build import BuildError, ImageBuild
 from tests.containerize_deploy.test_deploy_guides import blocks
 
 pytestmark = pytest.mark.slow

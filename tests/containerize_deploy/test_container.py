@@ -24,15 +24,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from containerize_deploy.image_build import (
+from containerize_deploy.local_runtime import INVOCATIONS, FunctionError, running
+from containerize_deploy.scene_model import MODEL_FILE, SceneModel
+from tests.containerize_deploy.colours import COLOURS, FILE
+from tests.containerize_deploy.image_build import (
     DOCKERFILE,
     BuildError,
     ImageBuild,
     NoPackageIndex,
     python_for_the_image,
 )
-from containerize_deploy.local_runtime import INVOCATIONS, FunctionError, running
-from containerize_deploy.scene_model import MODEL_FILE
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,8 +153,8 @@ def test_only_the_images_own_packages_are_used(image):
 def test_the_image_carries_what_it_needs_and_no_more(image):
     task = image.task
     files = {str(path.relative_to(task)) for path in task.rglob("*") if path.is_file()}
-    preprocessing = "data_prep_eda/preprocessing.py"  # the very file that training uses
-    assert (task / preprocessing).read_bytes() == (ROOT / preprocessing).read_bytes()
+    for path in (task / "data_prep_eda").glob("*.py"):  # the very files that training uses
+        assert path.read_bytes() == (ROOT / "data_prep_eda" / path.name).read_bytes()
     assert {
         "containerize_deploy/lambda_function.py",
         "containerize_deploy/scene-classifier-model.tflite",
@@ -162,7 +163,7 @@ def test_the_image_carries_what_it_needs_and_no_more(image):
         name for name in files if "WebGpu" in name or "/tests/" in name or name.endswith((".ipynb", ".jpg"))
     ]
     assert not [
-        name for name in files if re.match(r"containerize_deploy/(test|classify|benchmark|image_build)", name)
+        name for name in files if re.match(r"containerize_deploy/(test|classify|evaluation|benchmark)", name)
     ]
     assert not [name for name in files if name.startswith("train_model")]
     modules = [name for name in files if re.fullmatch(r"containerize_deploy/\w+\.py", name)]
@@ -196,6 +197,43 @@ def test_a_function_that_cannot_start_says_so(image, tmp_path):
         ),
     ):
         pass
+
+
+# A model of one's own
+
+
+def context_with(folder: Path, **models: str) -> Path:
+    """A copy of the build's context with models in it, and a Dockerfile that installs nothing; returns the latter."""
+    for name in ("containerize_deploy", "data_prep_eda"):
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("sample", "page", "__pycache__")
+        )
+    shutil.copy(ROOT / ".dockerignore", folder)
+    for model in models.values():
+        (folder / model).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(FILE, folder / model)
+    dockerfile = folder / "containerize_deploy" / "Dockerfile"
+    text = re.sub(r"^RUN python -m pip (\\\n|.)*\n", "", dockerfile.read_text(), flags=re.MULTILINE)
+    dockerfile.write_text(text)
+    return dockerfile
+
+
+@pytest.mark.parametrize(
+    "model", ["runs/20260101-120000/models/scene-classifier-model.tflite", "mine.tflite"]
+)
+def test_the_image_takes_the_model_of_a_run_at_its_build(tmp_path, model):
+    context, folder = tmp_path / "context", tmp_path / "image"
+    dockerfile = context_with(context, model=model)
+    folder.mkdir()
+    built = ImageBuild(folder, Path(sys.executable), dockerfile, MODEL=model)
+    assert SceneModel(built.task / "containerize_deploy" / MODEL_FILE.name).labels == tuple(COLOURS)
+
+
+def test_what_else_lies_in_a_run_stays_out_of_the_build(tmp_path):
+    other = "runs/20260101-120000/metrics.json"
+    dockerfile = context_with(tmp_path / "context", model=other)
+    with pytest.raises(BuildError, match=r"\.dockerignore keeps runs/.*metrics\.json out"):
+        ImageBuild(tmp_path, Path(sys.executable), dockerfile, MODEL=other)
 
 
 # What the stand-in for the base image gives, and what it keeps away

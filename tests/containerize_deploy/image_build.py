@@ -1,4 +1,4 @@
-"""The container image without a container engine: follows the Dockerfile in a folder, for tests and benchmark.
+"""The container image without a container engine: follows the Dockerfile in a folder.
 
 Each stage's file system is a folder, each RUN a shell in it that finds what the base image has and no more:
 bash, coreutils and Python. `rpm -qa` in AWS's Python images on Amazon Linux 2023 lists grep and a small curl
@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-DOCKERFILE = Path(__file__).with_name("Dockerfile")
+DOCKERFILE = Path(__file__).parents[2] / "containerize_deploy" / "Dockerfile"
 OF_BASE_IMAGE = {"LAMBDA_TASK_ROOT": "/var/task"}  # what the Dockerfile takes from its base image
 COREUTILS = """[ arch b2sum base32 base64 basename basenc cat chcon chgrp chmod chown cksum comm cp csplit cut date dd df
     dir dircolors dirname du echo env expand expr factor false fmt fold groups head hostid id install join link ln
@@ -56,6 +56,7 @@ class ImageBuild:
         python: Path | None = None,
         dockerfile: Path = DOCKERFILE,
         environment: Mapping[str, str] | None = None,
+        **arguments: str,
     ) -> None:
         """Follows every step.
 
@@ -64,6 +65,7 @@ class ImageBuild:
             python: stands for the base image's; by default that of a virtual environment made for it.
             dockerfile: the build context is the folder above its own.
             environment: of every RUN, beside what pip needs to find a package index on this machine.
+            arguments: values of ARGs, as `docker build --build-arg` takes them.
 
         Raises:
             BuildError: a step failed.
@@ -77,6 +79,7 @@ class ImageBuild:
         self.tools = _base_image_tools(folder / "tools")
         self.stages: dict[str, Path] = {}
         self.arguments: dict[str, str] = {}
+        self.given = arguments
         self.user, self.command = "root", []
         with dockerfile.open("rb") as stream:
             steps = DockerfileParser(fileobj=stream).structure
@@ -94,7 +97,7 @@ class ImageBuild:
 
     def _arg(self, value: str) -> None:
         name, _, default = value.partition("=")
-        self.arguments[name] = default
+        self.arguments[name] = self.given.get(name, default)
 
     def _from(self, value: str) -> None:
         image, _, name = value.partition(" AS ")
@@ -114,6 +117,10 @@ class ImageBuild:
 
     def _copy(self, value: str) -> None:
         *sources, destination = shlex.split(self._expand(value))
+        if not destination.endswith("/"):  # a file
+            directory, _, name = destination.rpartition("/")
+            self._copy_file(sources[0], self._place(directory) / name)
+            return
         target = self._place(destination)
         if sources[0].startswith("--from="):
             stage = self.stages[sources[0].removeprefix("--from=")]
@@ -121,9 +128,14 @@ class ImageBuild:
                 shutil.copytree(stage / source.lstrip("/"), target, dirs_exist_ok=True)
             return
         for source in sources:
-            if self._is_ignored(source):
-                raise BuildError(f".dockerignore keeps {source} out of the build")
-            shutil.copy(self.context / source, target)
+            self._copy_file(source, target)
+
+    def _copy_file(self, source: str, target: Path) -> None:
+        if self._is_ignored(source):
+            raise BuildError(f".dockerignore keeps {source} out of the build")
+        if not (self.context / source).is_file():
+            raise BuildError(f"there is no file {source} in the build's context")
+        shutil.copy(self.context / source, target)
 
     def _is_ignored(self, source: str) -> bool:
         from docker.utils.build import PatternMatcher
