@@ -17,14 +17,17 @@ if __name__ == "__main__":
 import argparse
 import json
 import re
+import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import write_text
-from data_prep_eda.preprocessing import SCENES
 
 DOCUMENTS = (
     REPOSITORY / "README.md",
@@ -34,9 +37,17 @@ DOCUMENTS = (
 )
 METRICS = REPOSITORY / "notebooks" / "metrics.json"
 SERVICE_TIMES = REPOSITORY / "containerize_deploy" / "benchmark_results.json"
+BENCHMARK = REPOSITORY / "train_model" / "automation" / "benchmark_results.json"
 
 PICTURE = REPOSITORY / "train_model" / "answers.png"
-SHOWN = ("coast/coast_03.jpg", "forest/forest_09.jpg", "mountain/mountain_12.jpg")
+SERVED = REPOSITORY / "containerize_deploy" / "scene-classifier-model.tflite"
+SHOWN = (  # all drawn
+    *(
+        f"data_prep_eda/sample/{name}.jpg"
+        for name in ("coast/coast_03", "forest/forest_09", "mountain/mountain_12")
+    ),
+    "containerize_deploy/page/cup.jpg",
+)
 
 
 @cache
@@ -45,15 +56,10 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are aligned to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def number(value: float | None) -> str:
-    """Three decimals; empty where there is nothing."""
-    return "" if value is None else f"{value:.3f}"
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table of rows by column; all columns but the first are aligned to the right."""
+    frame = pd.DataFrame(rows).astype(object).fillna("").astype(str)
+    return frame.to_markdown(index=False, stralign="right", colalign=["left"], disable_numparse=True)
 
 
 def with_interval(entry: dict[str, Any], name: str = "value") -> str:
@@ -64,245 +70,74 @@ def with_interval(entry: dict[str, Any], name: str = "value") -> str:
 def headline() -> str:
     """One sentence for the newcomer."""
     m = read(METRICS)
-    served, left_out = m["tflite"]["served"], m["evaluation"]["left_out"]
-    worst, best = min(row["accuracy"] for row in left_out), max(row["accuracy"] for row in left_out)
+    served, accuracies = m["conversion"]["served"], [row["accuracy"] for row in m["evaluation"]["left_out"]]
     return (
-        f"The served file is {served['MB']:.1f} MB, answers in {served['ms']:.1f} ms on one thread of {m['tflite']['processor']}, and is right on "
-        f"{m['evaluation']['test']['value']:.1%} of SUN 09's test images and on {worst:.0%} to {best:.0%} of the images of "
-        f"a source that it was not trained on."
+        f"The served file has {served['MB']:.1f} MB, takes {served['ms']:.1f} ms per image on one thread of "
+        f"{m['conversion']['processor']}, and classifies {m['evaluation']['test']['value']:.1%} of SUN 09's test images "
+        f"correctly, and {min(accuracies):.0%} to {max(accuracies):.0%} of the images of a source that it was not trained on."
     )
 
 
 def results() -> str:
     """The notebooks' headline results."""
     m = read(METRICS)
-    test, xception, mobilenet = m["evaluation"]["test"], m["xception"], m["learning_rate"]
+    models = {
+        "Xception 150×150, head on frozen features (03)": (m["xception"], m["xception"]["test"]),
+        "MobileNet 224×224, head on frozen features (04)": (m["learning_rate"], m["learning_rate"]["test"]),
+        "MobileNet, all sources, the served 8-bit file (08)": (m["final"], m["evaluation"]["test"]),
+    }
     rows = [
-        ["Xception 150×150, head on frozen features (03)", number(xception["val_accuracy"]), with_interval(xception["test"])],
-        ["MobileNet 224×224, head on frozen features (04)", number(mobilenet["val_accuracy"]), with_interval(mobilenet["test"])],
-        ["MobileNet, all sources, the served 8-bit file (07)", number(m["final"]["val_accuracy"]), with_interval(test)],
-    ]  # fmt: skip
+        {
+            "model (notebook)": name,
+            "validation accuracy": f"{section['val_accuracy']:.3f}",
+            "test accuracy (95 % interval)": with_interval(test),
+        }
+        for name, (section, test) in models.items()
+    ]
     return (
-        table(["model (notebook)", "validation accuracy", "test accuracy (95 % interval)"], rows)
-        + f"\n\nThe validation accuracies are by float models: those of 03 and 04 are means over {mobilenet['runs']} runs after "
-        "the last epoch, the served model's is the one before its conversion to 8 bits (06). The test accuracies of 03 and 04 "
-        "are the first run's, at its best validation epoch; the last one is the served file's."
+        table(rows)
+        + f"\n\nThe validation accuracies are by float models: those of 03 and 04 are means over {m['learning_rate']['runs']} "
+        "runs after the last epoch, the served model's is the one before its conversion to 8 bits (06). The test accuracies "
+        "of 03 and 04 are the first run's, at its best validation epoch; the last one is the served file's."
     )
 
 
 def left_out() -> str:
-    """Accuracy on sources that were not trained on."""
-    metrics = read(METRICS)
-    m = metrics["evaluation"]
-    rows = [
-        [
-            row["source"],
-            f"{row['images']:,}",
-            with_interval(row, "accuracy"),
-            *(number(row[scene]) for scene in SCENES),
-        ]
-        for row in m["left_out"]
-    ]
-    rows.append(["**mean**", "", f"**{m['mean']:.3f}**", "", "", ""])
-    return (
-        table(["source left out", "images", "accuracy (95 % interval)", *SCENES], rows)
-        + "\n\nA source is left out with its family: the two Corel sources are excerpts of one stock library, so that either "
-        "is answered for by a model of SUN 09 and miml alone. "
-        f"Not among them are {metrics['final']['left_out']} images of the other sources because another image shows the "
-        "same: most are the wider slide that SUN 09 has a square of, and some are of its validation and test sets."
-    )
-
-
-def recipes() -> str:
-    """Recipes by leaving one source out, against the served one; the intervals hold for all of them together."""
-    rows = []
-    for row in read(METRICS)["comparison"]["recipes"]:
-        difference = "served"
-        if row["difference"] is not None:
-            difference = f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-        verdict = {True: "significant", False: "not significant", None: ""}[row["significant"]]
-        rows.append([row["recipe"], number(row["mean"]), difference, verdict])
-    header = [
-        "recipe",
-        "accuracy, mean over sources left out",
-        "difference (95 % interval, all together)",
-        "",
-    ]
-    return table(header, rows)
-
-
-def protocols() -> str:
-    """How the protocols inside SUN 09 rank the recipes, and how far leaving sources out agrees with itself."""
-    m = read(METRICS)["comparison"]
-    columns = [name for name in m["protocols"][0] if name != "recipe"]
-    rows = [[row["recipe"], *(number(row[name]) for name in columns)] for row in m["protocols"]]
-    correlations = ", ".join(f"{name}: {value:+.2f}" for name, value in m["rank_correlation"].items())
-    half = m["split_half"]
-    return (
-        table(["recipe", *columns], rows)
-        + f"\n\nRank correlation with leaving sources out: {correlations}. Leaving sources out, a random half of its "
-        f"images with the other half: {half['median']:+.2f} (median; 95 % of the splits {half['low']:+.2f} to "
-        f"{half['high']:+.2f})."
-    )
-
-
-def variety() -> str:
-    """What was trained on, at equal numbers of images, for each source left out."""
-    rows = read(METRICS)["comparison"]["variety"]
-    sizes = list(dict.fromkeys(row["images"] for row in rows))
-    accuracy = {(row["left_out"], row["trained_on"], row["images"]): row["accuracy"] for row in rows}
-    pairs = dict.fromkeys((left_out, trained_on) for left_out, trained_on, _ in accuracy)
-    lines = [[*pair, *(number(accuracy[*pair, size]) for size in sizes)] for pair in pairs]
-    return table(["source left out", "trained on", *(f"{size} images" for size in sizes)], lines)
-
-
-def test() -> str:
-    """Accuracy, precision and recall on SUN 09's test images."""
-    m = read(METRICS)["evaluation"]
-    rows = [[row["index"], number(row["precision"]), number(row["recall"])] for row in m["per_scene"]]
-    return (
-        f"Accuracy **{with_interval(m['test'])}**, {m['test']['trials']} images, 95 % Wilson interval.\n\n"
-        + table(["scene", "precision", "recall"], rows)
-    )
-
-
-def calibration() -> str:
-    """Confidence against accuracy."""
-    rows = [
-        [
-            row["index"],
-            f"{row['gap']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
-            number(row["ece"]),
-            number(row["expected_if_calibrated"]),
-        ]
-        for row in read(METRICS)["evaluation"]["calibration"]
-    ]
-    return table(
-        ["images", "confidence minus accuracy (95 % interval)", "ECE", "ECE if calibrated"],
-        rows,
-    )
-
-
-def out_of_scope() -> str:
-    """What the OOD score separates, and what it refuses."""
+    """Accuracy on sources that were not trained on, as the served file would have it."""
     m = read(METRICS)
     rows = [
-        [row["source"], *(number(row[name]) for name in ("kept scenes", "refused others", "AUROC"))]
-        for row in m["evaluation"]["refused"]
+        {
+            "source left out": row["source"],
+            "images": f"{row['images']:,}",
+            "accuracy (95 % interval)": with_interval(row, "accuracy"),
+            **{name: "" if row[name] is None else f"{row[name]:.3f}" for name in m["data"]["class_names"]},
+        }
+        for row in m["evaluation"]["left_out"]
     ]
-    never = ", ".join(f"{name} {share:.0%}" for name, share in m["evaluation"]["never_shown"].items())
+    rows.append(
+        {"source left out": "**mean**", "accuracy (95 % interval)": f"**{m['evaluation']['mean']:.3f}**"}
+    )
     return (
-        table(["source left out", "scenes kept", "other things refused", "AUROC"], rows)
-        + f"\n\nOf SUN 09's test images {m['evaluation']['kept_test']:.1%} are kept. Of images that no source has, "
-        f"these are refused: {never}."
+        table(rows)
+        + f"\n\nA source is left out with its family. Not among the images are {m['final']['left_out']} of the other sources, "
+        "because another image shows the same."
     )
-
-
-def themes() -> str:
-    """Which other things are refused and which are not."""
-    by_theme: dict[str, list[tuple[float, int]]] = {}
-    for row in read(METRICS)["evaluation"]["themes"]:
-        by_theme.setdefault(row["theme"], []).append((row["mean"], row["size"]))
-    shares = {
-        theme: (sum(mean * size for mean, size in found) / sum(size for _, size in found), found)
-        for theme, found in by_theme.items()
-    }
-    ordered = sorted(shares.items(), key=lambda item: item[1][0])
-    rows = [[theme, f"{sum(size for _, size in found)}", f"{share:.0%}"] for theme, (share, found) in ordered]
-    return table(["theme, hardest first", "images", "refused"], rows)
-
-
-def ood_scores() -> str:
-    """OOD scores by leaving one source out."""
-    rows = read(METRICS)["comparison"]["ood_scores"]
-    columns = [name for name in rows[0] if name not in ("score", "difference", "low", "high")]
-    lines = []
-    for row in rows:
-        difference = "served"
-        if row["difference"] is not None:
-            difference = f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-        lines.append([row["score"], *(number(row[name]) for name in columns), difference])
-    return table(["score", *columns, "difference (95 % interval)"], lines)
-
-
-def corruptions() -> str:
-    """Accuracy under each kind of corruption."""
-    m = read(METRICS)["evaluation"]
-    rows = [[row["corruption"], number(row["accuracy"])] for row in m["corruptions"]]
-    return table(["corruption", "accuracy"], [*rows, ["**mean**", f"**{m['corruption_mean']:.3f}**"]])
-
-
-def eight_bits() -> str:
-    """What 8 bits cost, and what the two remedies gain."""
-    rows = read(METRICS)["tflite"]["eight_bits"]
-    columns = [name for name in rows[0] if name != "file"]
-    return table(
-        ["file", *columns],
-        [[row["file"], *("" if row[c] is None else f"{row[c]:.4f}" for c in columns)] for row in rows],
-    )
-
-
-def footprint() -> str:
-    """Size, cost and time of the served file and of the alternatives."""
-    m = read(METRICS)["tflite"]
-    rows = []
-    for row in m["tradeoff"]:
-        served = " (served)" if (row["network"], row["format"]) == ("MobileNet", m["chosen"]) else ""
-        cost = [f"{row['MB']:.1f}", f"{row['million multiply-adds']:,.0f}", f"{row['ms']:.1f}"]
-        rows.append([f"{row['network']}, {row['format']}{served}", *cost, number(row["accuracy"])])
-    return table(["network", "MB", "million multiply-adds", "ms, one thread", "test accuracy"], rows)
 
 
 def formats() -> str:
     """Size of each format, and its time on each runtime; "no" where a runtime can't load it."""
-    rows = read(METRICS)["tflite"]["formats"]
-    sizes = {row["format"]: row["MB"] for row in rows}
-    times = {(row["runtime"], row["format"]): f"{row['ms']:.1f} ms" for row in rows}
-    return table(
-        ["format", "size", "LiteRT 2", "tflite-runtime 2.14"],
-        [
-            [
-                f"`{name}`",
-                f"{size:.1f} MB",
-                *(times.get((runtime, name), "no") for runtime in ("litert", "tflite_runtime")),
-            ]
-            for name, size in sizes.items()
-        ],
-    )
-
-
-def serving() -> str:
-    """The service beside the original project's."""
-    r = read(SERVICE_TIMES)
-    latency, start, memory = r["latency"], r["start"], r["memory"]
-    rows = [
-        [
-            name,
-            f"{one['service']['p50']:.1f} ms",
-            f"{one['original']['p50']:.1f} ms",
-            f"{one['times_faster_p50']:.1f}",
-        ]
-        for name, one in latency.items()
-        if isinstance(one, dict)
-    ]
-    worst = max(one["peak"] for one in memory.values() if isinstance(one, dict))
-    return "\n".join(
-        [
-            f"One thread of {r['machine']}, medians from a JPEG's bytes to the answer:",
-            "",
-            table(["image", "this service", "the original project", "times faster"], rows),
-            "",
-            f"From the start of Python to the first answer it takes {start['service']['p50']:.2f} s, with TensorFlow "
-            f"imported {start['with_tensorflow']['p50']:.1f} s. The process holds {memory['256x256']['at_rest']} MB at rest, "
-            f"{memory['12 megapixels']['peak']} MB at the peak of a 12-megapixel JPEG, {worst} MB at the peak of the worst "
-            f"image that is taken. The image adds {r['size']['total']:.0f} MB to its base, "
-            f"{r['size']['compressed']:.0f} MB compressed.",
-        ]
-    )
+    rows: dict[str, dict[str, str]] = {}
+    runtimes = {"litert": "LiteRT 2", "tflite_runtime": "tflite-runtime 2.14"}
+    for entry in read(METRICS)["conversion"]["formats"]:
+        row = {"format": f"`{entry['format']}`", "size": f"{entry['MB']:.1f} MB"} | dict.fromkeys(
+            runtimes.values(), "no"
+        )
+        rows.setdefault(entry["format"], row)[runtimes[entry["runtime"]]] = f"{entry['ms']:.1f} ms"
+    return table([*rows.values()])
 
 
 def service_cost() -> str:
-    """What a request costs, in one sentence for the engineer."""
+    """What a request costs, in a sentence for the engineer."""
     r = read(SERVICE_TIMES)
     latency, memory = r["latency"]["256x256"], r["memory"]
     return (
@@ -312,12 +147,20 @@ def service_cost() -> str:
     )
 
 
+def benchmark() -> str:
+    """What a sweep costs beside the original project's recipe, in a sentence."""
+    r = read(BENCHMARK)
+    plain, drawn = r["recipe"]["none"], r["recipe"]["as_implemented"]
+    return (
+        f"On {r['machine']['cores']} cores ({r['machine']['processor']}) a sweep of {len(plain['rates'])} learning rates, "
+        f"{plain['epochs']} epochs each, takes {plain['project_seconds']:.0f} s, {plain['ratio']:.0f} times faster than by "
+        f"the original project's recipe; with its augmentation {drawn['project_seconds']:.0f} s, {drawn['ratio']:.1f} times faster."
+    )
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
-    for function in (
-        *(headline, results, left_out, recipes, protocols, variety, test, calibration, out_of_scope, themes),
-        *(ood_scores, corruptions, eight_bits, footprint, formats, serving, service_cost),
-    )
+    for function in (headline, results, left_out, formats, service_cost, benchmark)
 }
 
 
@@ -329,35 +172,40 @@ def fill(text: str) -> str:
     """
 
     def block(match: re.Match[str]) -> str:
-        name = match[1]
-        return f"<!-- begin {name} -->\n{BLOCKS[name]()}\n<!-- end {name} -->"
+        return f"<!-- begin {match[1]} -->\n{BLOCKS[match[1]]()}\n<!-- end {match[1]} -->"
 
     return re.sub(r"<!-- begin (\S+) -->\n.*?<!-- end \1 -->", block, text, flags=re.DOTALL)
 
 
 def draw_picture(path: Path = PICTURE) -> None:
-    """Draws the README's picture: three images of the sample and what the committed model says of them."""
+    """Draws the README's picture: drawn images, one of something else, and what the committed model says of them."""
     import matplotlib.pyplot as plt
 
-    from data_prep_eda.dataset import SAMPLE
-    from train_model import plots
-    from train_model.study import MODEL_FILE, classify
+    from data_prep_eda.preprocessing import load_image
+    from train_model import plots, tflite
 
     plots.use_theme()
-    figure, axes = plt.subplots(2, 3, figsize=(9, 4.1), height_ratios=(3, 1))
+    with zipfile.ZipFile(SERVED) as archive:
+        labels = archive.read("labels.txt").decode().split("\n")
+        threshold = json.loads(archive.read("scene.json"))["score_threshold"]
+    interpreter, colours = tflite.load_interpreter(SERVED), plots.class_colours(labels)
+    figure, axes = plt.subplots(2, len(SHOWN), figsize=(3 * len(SHOWN), 4.1), height_ratios=(3, 1))
     for (above, below), name in zip(axes.T, SHOWN, strict=True):
-        probabilities = classify(REPOSITORY / "containerize_deploy" / MODEL_FILE, SAMPLE / name)
-        above.imshow(plt.imread(SAMPLE / name))
+        answer = tflite.run(interpreter, load_image(REPOSITORY / name, 224))
+        shares = dict(zip(labels, answer["probabilities"].tolist(), strict=True))
+        label = max(shares, key=shares.get)
+        refused = answer["score"].item() < threshold
+        above.imshow(load_image(REPOSITORY / name, 256))
         above.axis("off")
-        colour = plots.SCENE_COLOURS[name.split("/")[0]]
-        above.set_title(max(probabilities, key=probabilities.get), color=colour)
-        shares = list(probabilities.values())
-        bars = below.barh(list(probabilities), shares, color=list(plots.SCENE_COLOURS.values()))
+        above.set_title("none of these" if refused else label, color="black" if refused else colours[label])
+        bars = below.barh(
+            [*shares], [*shares.values()], color=["0.8" if refused else colours[n] for n in shares]
+        )
         below.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
         below.set(xlim=(0, 1.18), xticks=[])
         below.invert_yaxis()
         below.grid(visible=False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=150)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -374,7 +222,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stale = 0
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
-        if (fresh := fill(text)) != text:
+        try:
+            fresh = fill(text)
+        except KeyError as error:
+            print(
+                f"{path.name}: expected a block or a recorded figure named {error}, found none.",
+                file=sys.stderr,
+            )
+            return 2
+        if fresh != text:
             stale += 1
             print(f"{path.name}: {'out of date' if options.check else 'written'}")
             if not options.check:

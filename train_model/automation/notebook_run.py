@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -158,18 +159,28 @@ def kernel_environment() -> dict[str, str]:
     """This process's environment, less what was set for other projects and would change the notebooks.
 
     Raises:
-        ParameterError: `KERAS_BACKEND` names a backend that this project doesn't run on, or that isn't installed.
+        ParameterError: Keras is set to a backend, a number format or an order of axes that the study doesn't run on.
     """
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"  # whatever keras.json says
     if backend not in ("tensorflow", "jax") or importlib.util.find_spec(backend) is None:
         raise ParameterError(
             f"Expected KERAS_BACKEND to be tensorflow, or jax where that is installed; found {backend!r}. Unset it."
         )
-    hosts = "localhost,127.0.0.1,::1"  # a proxy has nothing to do with what runs on this machine
-    around = {
-        name: ",".join(filter(None, (os.environ.get(name), hosts))) for name in ("NO_PROXY", "no_proxy")
-    }
-    return {**os.environ, "KERAS_BACKEND": backend, **around}
+    file = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras.json"
+    settings = {}
+    with suppress(OSError, ValueError):  # Keras passes over it too
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    for name, wanted in (("floatx", "float32"), ("image_data_format", "channels_last")):
+        if settings.get(name, wanted) != wanted:
+            raise ParameterError(
+                f"Expected {name} to be {wanted}, found {settings[name]} in {file}. Change it there, or name another folder "
+                f"in KERAS_HOME."
+            )
+    limits = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
+    environment = {name: value for name, value in os.environ.items() if name not in limits}
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy has nothing to do with what runs on this machine
+        environment[name] = ",".join(filter(None, (os.environ.get(name), "localhost,127.0.0.1,::1")))
+    return environment | {"KERAS_BACKEND": backend}
 
 
 def start_kernel(

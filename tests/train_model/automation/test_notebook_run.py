@@ -148,7 +148,28 @@ def test_a_kernel_that_dies_at_birth_is_started_once_more(notebook, tmp_path, mo
     assert result.failed_cell is None
 
 
-def test_another_keras_backend_is_refused_in_a_sentence(notebook, tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
+@pytest.mark.parametrize(
+    "backend, settings, words",
+    [
+        ("torch", "{}", "Expected KERAS_BACKEND to be tensorflow"),
+        ("", '{"image_data_format": "channels_first"}', "Expected image_data_format to be channels_last"),
+        ("", '{"floatx": "float16"}', "Expected floatx to be float32, found float16 in "),
+    ],
+)
+def test_settings_of_keras_for_other_projects_are_refused(
+    notebook, tmp_path, monkeypatch, backend, settings, words
+):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "keras.json").write_text(settings)
     result = run_notebook(notebook("print(1)"), tmp_path / "executed.ipynb")
-    assert not result.ok and "Expected KERAS_BACKEND to be tensorflow" in result.error
+    assert not result.ok and words in result.error
+
+
+def test_other_settings_of_keras_change_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_MAX_EPOCHS", "1")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    for text in ('{"backend": "torch", "floatx": "float32"}', "no JSON"):
+        (tmp_path / "keras.json").write_text(text)
+        environment = notebook_run.kernel_environment()
+        assert environment["KERAS_BACKEND"] == "tensorflow" and "KERAS_MAX_EPOCHS" not in environment
