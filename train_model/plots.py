@@ -145,32 +145,9 @@ def plot_curves(history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[pl
         axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel=f"wrong, of {images} images")
         # The slowest rate starts with dozens of wrong images, the others end with one or two.
         axis.set_yscale("symlog", linthresh=10)
+        axis.set_yticks([0, 2, 5, 10, 20, 50, 100, 200, 500], minor=False)
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.set_ylim(bottom=-0.3)
+        axis.set_ylim(-0.3, max(3, axis.dataLim.y1 * 1.05))
         axis.xaxis.get_major_locator().set_params(integer=True)
     most = max(axes, key=lambda axis: len(axis.lines))  # the original has no curve at some rates
     axes[-1].legend(*most.get_legend_handles_labels(), loc="upper right", fontsize=8)
-
-
-def plot_protocols(protocols: pd.DataFrame, truth: str) -> plt.Figure:
-    """Recipes by each protocol against another; where both rank them alike, the points rise.
-
-    Args:
-        protocols: one row per recipe: `recipe`, and one column of accuracies per protocol.
-        truth: the column on the vertical axis.
-
-    Returns:
-        The figure, with one panel per other protocol.
-    """
-    others = [column for column in protocols.columns if column not in ("recipe", truth)]
-    figure, axes = plt.subplots(1, len(others), figsize=(4.6 * len(others) + 1.5, 3.8), sharey=True)
-    colours = sns.color_palette("colorblind", len(protocols))
-    for axis, column in zip(axes, others, strict=True):
-        for colour, (_, row) in zip(colours, protocols.iterrows(), strict=True):
-            axis.scatter(row[column], row[truth], s=60, color=colour, label=row["recipe"], zorder=2)
-        axis.set(xlabel=f"accuracy: {column}")
-        axis.locator_params(axis="x", nbins=5)  # accuracies that differ little have long numbers
-    axes[0].set_ylabel(f"accuracy: {truth}")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=8, title="recipe")
-    return figure

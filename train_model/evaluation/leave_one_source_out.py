@@ -2,7 +2,7 @@
 
 Each source in turn is tested by a model that was trained on all the others, its family left out too. Tests inside one
 collection share its cameras, its years and its idea of what a coast is. This one asks what matters, images from
-elsewhere; that it ranks recipes more reliably is not claimed, since most of them don't differ (notebook 06).
+elsewhere; that it ranks recipes more reliably is not claimed, since most of them don't differ (notebook 11).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from scipy.stats import spearmanr
 from data_prep_eda.other_sources import families
 from train_model.final_model import fit_head
 
+TEST = "test images"  # what takes a source's place where none can be left out
+
 
 def folds(
     sources: np.ndarray, trainable: np.ndarray, labels: np.ndarray, tested: np.ndarray | bool = True
@@ -30,17 +32,39 @@ def folds(
         tested: whether an image may be tested, `bool [n]`; by default all images of a source are.
 
     Returns:
-        Source to (training positions, test positions), in order of first appearance; empty where a source has no others
-        beside it, or none with two scenes to tell apart.
+        Source to (training positions, test positions), in order of first appearance; a source is tested on the classes
+        that the others have too. Empty where a source has no others beside it, or none with two classes.
     """
-    found = {
-        name: (
-            np.flatnonzero(trainable & elsewhere(sources, name)),
-            np.flatnonzero(tested & (sources == name)),
-        )
-        for name in dict.fromkeys(sources)
-    }
-    return found if all(len(np.unique(labels[train])) > 1 for train, _ in found.values()) else {}
+    left_out = {}
+    for name in dict.fromkeys(sources):
+        train = np.flatnonzero(trainable & elsewhere(sources, name))
+        if len(np.unique(labels[train])) < 2:
+            return {}
+        left_out[name] = (train, np.flatnonzero(tested & (sources == name) & np.isin(labels, labels[train])))
+    return left_out
+
+
+def left_out_or_test(images: pd.DataFrame, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What a choice is tested on: sources left out, or else the data set's test images.
+
+    Where no source can be left out, a sentence says so, and what the result is worth.
+
+    Args:
+        images: a row per image of the classes: `source` and `split`; test images have no part in a source left out.
+        labels: `int [n]`, positions in the class names.
+
+    Returns:
+        Name to training and test positions; see `folds`.
+    """
+    splits, sources = images["split"].to_numpy(), images["source"].to_numpy()
+    left_out = folds(sources, splits == "train", labels, tested=splits != "test")
+    if left_out:
+        return left_out
+    print(
+        "No source can be left out, since the others could not train a model. The test images take its place: "
+        f"{(splits == 'test').sum()} images like those trained on, which show nothing about images from elsewhere."
+    )
+    return {TEST: (np.flatnonzero(splits == "train"), np.flatnonzero(splits == "test"))}
 
 
 def elsewhere(sources: Sequence[str], name: str) -> np.ndarray:
@@ -90,7 +114,7 @@ def compare(
         the interval excludes 0.
     """
     names = list(right)
-    by_image = pd.DataFrame({name: np.asarray(mine, float) for name, mine in right.items()})
+    by_image = pd.DataFrame({name: np.asarray(shares, float) for name, shares in right.items()})
     by_source = by_image.groupby(sources, sort=False).mean()
     table = by_source.T.assign(mean=by_source.mean()).rename_axis("recipe")
     rng, draws = np.random.default_rng(seed), np.zeros((resamples, len(names)))
@@ -123,16 +147,19 @@ def split_halves(
         Spearman's correlation of the recipes' mean accuracies in the two halves: its `median` over the splits, and
         `low` and `high`, between which 95 % of them lie.
     """
-    rng, values = np.random.default_rng(seed), np.stack([np.asarray(mine, float) for mine in right.values()])
+    rng, values = (
+        np.random.default_rng(seed),
+        np.stack([np.asarray(shares, float) for shares in right.values()]),
+    )
     parts = [np.flatnonzero(sources == name) for name in dict.fromkeys(sources)]
-    found = []
+    correlations = []
     for _ in range(splits):
         halves = [np.array_split(rng.permutation(part), 2) for part in parts]
         first, second = (
             np.mean([values[:, half[side]].mean(axis=1) for half in halves], axis=0) for side in (0, 1)
         )
-        found.append(spearmanr(first, second).statistic)
-    low, median, high = np.nanquantile(found, [0.025, 0.5, 0.975])
+        correlations.append(spearmanr(first, second).statistic)
+    low, median, high = np.nanquantile(correlations, [0.025, 0.5, 0.975])
     return {"median": float(median), "low": float(low), "high": float(high)}
 
 
@@ -142,42 +169,50 @@ def variety_curve(
     sources: np.ndarray,
     left_out: Mapping[str, tuple[np.ndarray, np.ndarray]],
     l2: float,
-    sizes: tuple[int, ...] = (60, 240),
-    draws: int = 24,
+    sizes: tuple[int, ...] = (20, 80),
+    draws: int = 12,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Accuracy on a left-out source against what was trained on, at equal numbers of images of each class.
+    """Accuracy against what was trained on, at equal numbers of images of each class.
 
     Args:
         features: `[n, features]`.
         labels: `int [n]`.
         sources: `[n]`; those of a family are one to draw from.
-        left_out: from `folds`.
+        left_out: name to training and test positions, from `left_out_or_test`.
         l2: of the head, see `train_model.final_model.fit_head`.
-        sizes: numbers of training images, as many of each class; a class's are shared equally by the families with it.
-        draws: of families and images, per left-out source.
+        sizes: images of each class, shared equally by the families that have it; fewer where no family has as many.
+        draws: of families and images, per test.
         seed: of the draws.
 
     Returns:
-        One row per head: `left_out`, `trained_on` (the families' names), `families` (their number), `images`,
-        `accuracy`. The first family drawn has all classes.
+        One row per head: `left_out`, `trained_on` (the families' names: one that has all classes, or all of them),
+        `per_class`, `accuracy`. Families with too few images of a class that they have are left out.
     """
     rng, rows, family, present = np.random.default_rng(seed), [], families(sources), np.unique(labels)
     for name, (train, tested) in left_out.items():
         donors = {donor: train[family[train] == donor] for donor in dict.fromkeys(family[train])}
+        least = {
+            donor: np.unique(labels[members], return_counts=True)[1].min()
+            for donor, members in donors.items()
+        }
         complete = [donor for donor in donors if len(np.unique(labels[donors[donor]])) == len(present)]
-        for draw in range(draws if complete else 0):
-            first = complete[draw % len(complete)]
-            order = [first, *rng.permutation([donor for donor in donors if donor != first])]
-            for count, size in itertools.product(range(1, len(donors) + 1), sizes):
-                drawn = []
-                for label in present:
-                    pools = [donors[donor][labels[donors[donor]] == label] for donor in order[:count]]
-                    pools = [rng.permutation(pool) for pool in pools if len(pool)]
-                    drawn += [pool[: max(1, size // len(present) // len(pools))] for pool in pools]
-                drawn = np.concatenate(drawn)
-                kernel, bias = fit_head(features[drawn], labels[drawn], l2, labels.max() + 1)
-                hits = (features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]
-                trained_on = " + ".join(donor for donor in donors if donor in order[:count])
-                rows.append((name, trained_on, count, size, hits.mean()))
-    return pd.DataFrame(rows, columns=["left_out", "trained_on", "families", "images", "accuracy"])
+        if not complete:
+            continue
+        most = min(max(sizes), max(least[donor] for donor in complete))
+        donors = {donor: members for donor, members in donors.items() if least[donor] >= most}
+        complete = [donor for donor in complete if donor in donors]
+        mixes = [[donor] for donor in complete] + ([list(donors)] if len(donors) > 1 else [])
+        for mix, size, _ in itertools.product(
+            mixes, sorted({min(size, most) for size in sizes}), range(draws)
+        ):
+            drawn = []
+            for label in present:
+                pools = [donors[donor][labels[donors[donor]] == label] for donor in mix]
+                pools = [rng.permutation(pool) for pool in pools if len(pool)]
+                drawn += [pool[: max(1, size // len(pools))] for pool in pools]
+            drawn = np.concatenate(drawn)
+            kernel, bias = fit_head(features[drawn], labels[drawn], l2, labels.max() + 1)
+            hits = (features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]
+            rows.append((name, " + ".join(mix), size, hits.mean()))
+    return pd.DataFrame(rows, columns=["left_out", "trained_on", "per_class", "accuracy"])

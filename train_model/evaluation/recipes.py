@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from train_model.final_model import fit_head
@@ -30,14 +32,14 @@ class TrainingData:
         features: of the clean images, `[n, features]`.
         labels: `int [n]`.
         classes: how many.
-        subcategories: the finer kind within each class, such as beach, where the file's name has it, `str [n]`.
+        subcategories: the finer kind within each class, such as beach, where the file's name has it, `str [n]`; None where it is unknown.
         views: augmentation to features of augmented views, `[views, n, features]`.
     """
 
     features: np.ndarray
     labels: np.ndarray
     classes: int
-    subcategories: np.ndarray
+    subcategories: np.ndarray | None = None
     views: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -47,7 +49,7 @@ def recipes(
     """Name to recipe; the first one is served.
 
     Args:
-        data: views of an augmentation that are missing leave its recipes out.
+        data: what it lacks, views of an augmentation or subcategories, leaves the recipes out that need it.
         l2: of the dense layer, see `fit_head`; the same for clean and augmented images.
         learning_rate: of the original project's training.
         epochs: of the original project's training.
@@ -106,7 +108,47 @@ def recipes(
         "discriminant, random corruptions": discriminant("random_corruptions"),
     }
     without = [name for name, view in NEEDED_VIEWS.items() if view not in data.views]
+    without += ["rare subcategories weighted"] if data.subcategories is None else []
     return {name: recipe for name, recipe in candidates.items() if name not in without}
+
+
+def strength_curve(
+    features: np.ndarray,
+    labels: np.ndarray,
+    left_out: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    strengths: Sequence[float],
+    sizes: Sequence[int] = (5, 20, 200),
+    draws: int = 3,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Accuracy of the dense layer against its L2 and the number of training images.
+
+    Args:
+        features: `[n, features]`.
+        labels: `int [n]`.
+        left_out: name to training and test positions, from `leave_one_source_out.left_out_or_test`.
+        strengths: of L2.
+        sizes: images of each class to train on, or all where there are fewer.
+        draws: of training images, the same ones for every strength.
+        seed: of the draws.
+        progress: called with (done, all).
+
+    Returns:
+        One row per head: `tested`, `per_class`, `l2`, `accuracy`.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    settings = list(itertools.product(left_out.items(), sizes, range(draws)))
+    for done, ((name, (train, tested)), size, _) in enumerate(settings, 1):
+        order = rng.permutation(train)
+        drawn = np.concatenate([order[labels[order] == label][:size] for label in np.unique(labels[train])])
+        for l2 in strengths:
+            kernel, bias = fit_head(features[drawn], labels[drawn], l2, labels.max() + 1)
+            hits = (features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]
+            rows.append({"tested": name, "per_class": size, "l2": l2, "accuracy": hits.mean()})
+        if progress:
+            progress(done, len(settings))
+    return pd.DataFrame(rows)
 
 
 def share_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
