@@ -29,8 +29,9 @@ try:
     from containerize_deploy.settings import Policy, cors_origin, memory_mb
     from data_prep_eda.preprocessing import MAX_BYTES
 except ModuleNotFoundError as error:
+    missing = (error.name or "a module").partition(".")[0]
     command = "python -m pip install --no-deps --requirement containerize_deploy/requirements.txt"
-    raise ImportError(f"Expected {error.name} to be installed, found it missing. Run: {command}") from None
+    raise ImportError(f"Expected {missing} to be installed, found it missing. Run: {command}") from None
 
 Clock = Callable[[], float]  # how many seconds are left
 Source = Callable[[], bytes]  # gives an image's bytes, or raises why there are none
@@ -198,9 +199,6 @@ def _from_base64(text: str) -> bytes:
 
 
 _DATA_URL = re.compile(r"\s*data:[^,]{0,100};base64,", re.IGNORECASE)
-
-
-# HTTP
 
 
 @dataclass(frozen=True)
