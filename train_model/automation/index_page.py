@@ -15,6 +15,7 @@ from typing import Any
 
 import nbconvert
 
+from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import write_text
 from train_model.record import MODEL_FILE, read_metrics
 
@@ -54,15 +55,20 @@ def summary(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def use_commands(folder: Path) -> list[tuple[str, str]]:
-    """Commands that use a run's model, each with what for; they work from where the shell stands."""
+    """Commands that use a run's model, each with what for; typed in the repository's top folder."""
     run, python = shlex.quote(shown(folder)), shlex.quote(shown(Path(sys.executable)))
-    options = shlex.quote(f"--model {run}")
-    build = f"docker build --platform linux/amd64 --provenance=false --file containerize_deploy/Dockerfile --build-arg MODEL={run}"
+    model, bring = folder / "models" / MODEL_FILE, ""
+    if not model.is_relative_to(REPOSITORY):  # a build sees nothing outside
+        bring, model = f"cp {shlex.quote(str(model))} . && ", REPOSITORY / MODEL_FILE
+    build = f"--file containerize_deploy/Dockerfile --build-arg MODEL={shlex.quote(str(model.relative_to(REPOSITORY)))}"
     return [
         ("shell", f"{python} -m containerize_deploy.classify --model {run} IMAGE"),
-        ("page", f"make page ARGS={options}"),
+        ("page", f"make page ARGS={shlex.quote(f'--model {run}'.replace('$', '$$'))}"),
         ("local runtime", f"{python} -m containerize_deploy.local_runtime --model {run}"),
-        ("container", f"{build} --tag scene-classifier ."),
+        (
+            "container",
+            f"{bring}docker build --platform linux/amd64 --provenance=false {build} --tag scene-classifier .",
+        ),
     ]
 
 

@@ -14,7 +14,6 @@ if __name__ == "__main__":
     interruption.expect()
 
 import argparse
-import ast
 import difflib
 import json
 import os
@@ -282,7 +281,7 @@ class Run:
         lines = [*summary(read_metrics(self.folder)), ("read on", shown(self.folder / "index.html"))]
         model = self.folder / "models" / MODEL_FILE
         if model.is_file():
-            lines += [("model", shown(model)), ("one image", classify_one(self.folder, self.dataset))]
+            lines += [("model", shown(model)), ("one image", classify_one(model, self.dataset))]
         width = max(len(name) for name, _ in lines) + 2
         for name, value in lines:
             print(f"{name:<{width}}{value}")
@@ -408,18 +407,18 @@ def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, d
         ):  # where none takes it, the message of one with a name like it
             assigned[notebook][name] = read_parameter(value, name, declared[notebook], notebook)
             check_parameters(**{name: assigned[notebook][name]})
-    if (path := overrides.get(WEIGHTS, "auto")) not in ("auto", "imagenet"):
-        for notebook, values in assigned.items():  # a file goes to the backbone that it fits
-            if WEIGHTS in values and _backbone(declared[notebook], values) != network_of(path):
+    if (path := overrides.get(WEIGHTS, "auto")) not in (
+        "auto",
+        "imagenet",
+    ):  # a file goes to the backbone that it fits
+        network = network_of(path)
+        for notebook, values in assigned.items():
+            about = declared[notebook].get(WEIGHTS, {}).get("help", "")
+            others = {"Xception": "xception", "MobileNet": "mobilenet"}  # or else the one that is served
+            wanted = others.get(about.split("'")[0], overrides.get("backbone", "mobilenet"))
+            if WEIGHTS in values and wanted != network:
                 values[WEIGHTS] = "auto"
     return assigned
-
-
-def _backbone(declared: dict[str, dict[str, str]], values: dict[str, Any]) -> str:
-    """Whose weights a notebook takes: its parameter `backbone` says, or else the first word on its `weights`."""
-    if "backbone" in declared:
-        return values.get("backbone", ast.literal_eval(declared["backbone"]["default"]))
-    return "xception" if declared[WEIGHTS]["help"].startswith("Xception") else "mobilenet"
 
 
 def _run_folder(options: argparse.Namespace, study: list[Path]) -> tuple[Path, bool]:
@@ -449,18 +448,15 @@ def _read_state(folder: Path) -> dict[str, Any]:
         raise ParameterError(f"{shown(folder / STATE)} is damaged. Start a new run.") from None
 
 
-def classify_one(folder: Path, dataset: Dataset) -> str:
+def classify_one(model: Path, dataset: Dataset) -> str:
     """What the run's TFLite model says of one test image, in a line."""
-    from data_prep_eda.preprocessing import ImageError, load_image
-    from train_model import tflite  # loads LiteRT, which the command's other answers don't need
+    from data_prep_eda.preprocessing import ImageError
+    from train_model.tflite import probabilities  # loads LiteRT, which the command's other answers don't need
 
-    interpreter = tflite.load_interpreter(folder / "models" / MODEL_FILE)
-    size = int(interpreter.get_input_details()[0]["shape"][1])
     for image in dataset.split("test").itertuples():
         with suppress(ImageError, OSError):
-            answer = tflite.run(interpreter, load_image(image.path, size))["probabilities"].tolist()
-            likeliest = sorted(zip(answer, dataset.class_names, strict=True), reverse=True)[:3]
-            return f"{image.name}: " + ", ".join(f"{label} {share:.3f}" for share, label in likeliest)
+            likeliest = sorted(probabilities(model, image.path).items(), key=lambda item: -item[1])[:3]
+            return f"{image.name}: " + ", ".join(f"{label} {share:.3f}" for label, share in likeliest)
     return "None of the test images can be read."
 
 
