@@ -144,16 +144,16 @@ def study_split(names: Sequence[str]) -> dict[str, str]:
 
 
 @functools.cache
-def manifest() -> dict[str, dict[str, str]]:
-    """The rows of SUN 09's manifest by file name: `class`, `seed_split` of the original project, `sha256`."""
-    with MANIFEST.open(newline="", encoding="utf-8") as stream:
-        return {row["filename"]: row for row in csv.DictReader(stream)}
+def read_manifest(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a manifest of this package by file name."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return {row.get("filename") or row["file"]: row for row in csv.DictReader(stream)}
 
 
 @functools.cache
 def study_splits() -> dict[str, str]:
     """File name to split of the original project, for the 1,158 images of its data set."""
-    return {name: row["seed_split"] for name, row in manifest().items()}
+    return {name: row["seed_split"] for name, row in read_manifest(MANIFEST).items()}
 
 
 def resolve_data_dir(data_dir: str = "") -> Path:

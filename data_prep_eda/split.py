@@ -1,11 +1,11 @@
-"""Splits the images and writes `data/{train,validation,test}/<scene>/`, ready for training.
+"""Splits the images and writes `data/{train,validation,test}/<class>/`, ready for training.
 
     python -m data_prep_eda.split                    # the study's split of data_prep_eda/data_sun09
     python -m data_prep_eda.split --rule grouped     # near-duplicates and series stay together
 
-Two rules. `study` is the original project's, kept so that results compare. `grouped` is leak-free: images
-that `data_prep_eda.duplicates` finds to belong together land in one split. Notebook 02 shows what the first
-one leaks. The training notebooks read what this writes.
+Two rules. `study` is the original project's, the default for SUN 09, so that results compare. `grouped`, the default for
+any other images, is leak-free: images that `data_prep_eda.duplicates` finds to belong together land in one split.
+Notebook 02 shows what the first one leaks. The training notebooks read what this writes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,26 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from data_prep_eda.dataset import REPOSITORY, SPLITS, DatasetError, load_dataset, printable
-from data_prep_eda.duplicates import groups
+import pandas as pd
+
+from data_prep_eda.dataset import (
+    REPOSITORY,
+    SPLITS,
+    Dataset,
+    DatasetError,
+    label_key,
+    load_dataset,
+    printable,
+    study_split,
+    study_splits,
+)
+from data_prep_eda.duplicates import connected, groups, related
 from data_prep_eda.files import one_at_a_time
 from data_prep_eda.grouping import grouped_split
 from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
 MANIFEST_NAME = "manifest.csv"
-COLUMNS = ("path", "name", "scene", "split", "bytes", "sha256")
+COLUMNS = ("path", "name", "label", "split", "bytes", "sha256")
 
 
 class PreparationError(ValueError):
@@ -50,8 +62,8 @@ def prepare(
     what was there before. If the folders already hold exactly this, nothing is written.
 
     Args:
-        images: source file, scene and split of each.
-        out: folder to write, with `<split>/<scene>/<name>` and `manifest.csv` (path, scene, split, size and
+        images: source file, label and split of each.
+        out: folder to write, with `<split>/<label>/<name>` and `manifest.csv` (path, label, split, size and
             SHA-256 of each) in it.
         archive: zip file to write, or None for none.
         report: called with a sentence about what was done.
@@ -65,8 +77,10 @@ def prepare(
     """
     rows = {}
     sources = {}
-    for source, scene, split in images:
-        path = f"{split}/{scene}/{source.name}"
+    for source, label, split in images:
+        inside = [label_key(folder) for folder in source.parts[:-1]]
+        depth = inside[::-1].index(label_key(label)) if label_key(label) in inside else 0
+        path = "/".join((split, label, *source.parts[len(inside) - depth :]))  # subfolders of a class stay
         if path in rows:
             raise PreparationError(
                 f"Expected every image once, found {printable(path)} twice: "
@@ -75,7 +89,7 @@ def prepare(
             )
         sources[path] = source
         rows[path] = (
-            {"path": path, "name": source.name, "scene": scene, "split": split}
+            {"path": path, "name": source.name, "label": label, "split": split}
             | {"bytes": str(source.stat().st_size), "sha256": _sha256(source)}
         )  # fmt: skip
     rows = dict(sorted(rows.items()))
@@ -135,15 +149,15 @@ def _recover(out: Path, previous: Path) -> None:
 def _manifest(out: Path) -> dict[str, dict[str, str]]:
     """The rows of a folder's manifest by path; none if it has no manifest."""
     try:
-        text = (out / MANIFEST_NAME).read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
+        with (out / MANIFEST_NAME).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            return {row["path"]: row for row in csv.DictReader(stream) if row.get("path")}
+    except (OSError, csv.Error):
         return {}
-    return {row["path"]: row for row in csv.DictReader(io.StringIO(text)) if row.get("path")}
 
 
 def _as_csv(rows: dict[str, dict[str, str]]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(stream, COLUMNS)  # its line ends make it quote names that hold one
     writer.writeheader()
     writer.writerows(rows.values())
     return stream.getvalue()
@@ -166,53 +180,76 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def zip_beside(out: Path, named: Path | None) -> Path:
+    """The zip file that is written beside a folder, or the one that was named.
+
+    Raises:
+        PreparationError: the folder can have none, or the file would lie in it.
+    """
+    if out == out.parent:
+        raise PreparationError(
+            f"Expected a folder to write, found {out}, which is a whole disk. Name one with --out."
+        )
+    archive = (named or out.with_name(f"{out.name}.zip")).expanduser().absolute()
+    if archive.resolve().is_relative_to(out.resolve()):
+        raise PreparationError(
+            f"Expected the zip file outside of the folder that it packs, found {archive} in {out}. Name another "
+            f"place with --zip."
+        )
+    return archive
+
+
+def _seed(text: str) -> int:
+    if not 0 <= (seed := int(text)) < 2**32:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 4294967295, found {text}")
+    return seed
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(
         prog="python -m data_prep_eda.split", description=__doc__.splitlines()[0]
     )
-    parser.add_argument(
-        "--source",
-        type=Path,
-        default=here / "data_sun09",
-        help="folder with one subfolder per scene (default: what data_prep_eda.sun09 wrote)",
-    )
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "data", help="folder to write")
-    parser.add_argument("--zip", type=Path, help="zip file to write (default: OUT.zip)")
-    parser.add_argument("--no-zip", action="store_true", help="write no zip file")
-    parser.add_argument(
-        "--rule", choices=("study", "grouped"), default="study", help="how to split (default: study)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=20, help="which split the grouped rule makes (default: 20)"
-    )
+    add = parser.add_argument
+    source_help = "folder with one subfolder per class (default: what data_prep_eda.sun09 wrote)"
+    add("--source", type=Path, default=here / "data_sun09", help=source_help)
+    add("--out", type=Path, default=REPOSITORY / "data", help="folder to write")
+    add("--zip", type=Path, help="zip file to write (default: OUT.zip)")
+    add("--no-zip", action="store_true", help="write no zip file")
+    rule_help = "the original project's, or leak-free (default: study for SUN 09, grouped for other images)"
+    add("--rule", choices=("study", "grouped"), help=rule_help)
+    add("--seed", type=_seed, default=20, help="which split the grouped rule makes (default: 20)")
     options = parser.parse_args(arguments)
 
     source = options.source.expanduser()
     if not source.is_dir():
         print(
             f"Expected images in {printable(source)}, found no such folder. Run `python -m data_prep_eda.sun09` "
-            f"first, or name a folder with one subfolder per scene: --source FOLDER.",
+            f"first, or name a folder with one subfolder per class: --source FOLDER.",
             file=sys.stderr,
         )
         return 2
+    out = options.out.expanduser().absolute()
     try:
+        archive = zip_beside(out, options.zip)
+        if out.resolve().is_relative_to(source.resolve()):
+            raise PreparationError(
+                f"Expected a folder outside of {source}, found {out}, which would be taken for a class the next "
+                f"time. Name another one with --out."
+            )
         data = load_dataset(str(source))
-        frame = data.images
-        if options.rule == "grouped":
-            splits = grouped_split(frame["label"], groups(list(frame["path"])), options.seed)
-            frame = frame.assign(split=splits)
-        print(frame.groupby(["label", "split"]).size().unstack()[list(SPLITS)].to_string())
+        frame = pd.concat([data.images, data.others], ignore_index=True)
+        frame["split"] = _splits(data, frame, options.rule, options.seed)
+        print(frame.groupby(["label", "split"]).size().unstack(fill_value=0)[list(SPLITS)].to_string())
         for row in data.rejected.itertuples():
             print(f"left out: {printable(row.path)}: {row.reason}", file=sys.stderr)
-        out = options.out.expanduser().absolute()
-        archive = options.zip or out.with_name(out.name + ".zip")
+        print(*data.notes, sep="\n", end="\n" * bool(data.notes), file=sys.stderr)
         with one_at_a_time(out.parent):  # two would clear each other's unfinished folders away
             changed = prepare(
                 [(Path(row.path), row.label, row.split) for row in frame.itertuples()],
                 out,
-                None if options.no_zip else archive.expanduser().absolute(),
+                None if options.no_zip else archive,
                 report=print,
             )
     except (DatasetError, PreparationError, ForeignFile) as error:
@@ -228,6 +265,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not changed:
         print(f"{options.out}: nothing to do, it already holds these {len(frame)} images.")
     return 0
+
+
+def _splits(data: Dataset, frame: pd.DataFrame, rule: str | None, seed: int) -> Sequence[str]:
+    """The split of each image by a rule; None for that of the data set."""
+    if rule == "grouped":
+        pairs = related(frame["path"], frame["label"]) if data.source == "own" else None
+        together = (
+            groups(frame["path"]) if pairs is None else connected(len(frame), [pair[:2] for pair in pairs])
+        )
+        return grouped_split(frame["label"], together, seed)
+    if rule == "study" and data.source == "own":
+        splits = frame.groupby("label")["name"].transform(lambda names: names.map(study_split(names)))
+        return splits.where(~frame["name"].isin(study_splits()), frame["name"].map(study_splits()))
+    return frame["split"]
 
 
 if __name__ == "__main__":

@@ -12,21 +12,20 @@ from data_prep_eda.files import clear_leavings, replacing
 MARK = b"written by the scene classifier"  # comment of its archives, by which it knows them again
 
 
+class ForeignFile(FileExistsError):
+    """A file that this project did not write, and therefore does not replace."""
+
+
 def zip_matches(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
     """Whether a zip file holds exactly these files: names in order, sizes and checksums."""
     try:
-        with zipfile.ZipFile(archive) as found:
-            entries = [(info.filename, info.file_size, info.CRC) for info in found.infolist()]
+        with zipfile.ZipFile(archive) as opened:
+            entries = [(info.filename, info.file_size, info.CRC) for info in opened.infolist()]
     except (OSError, zipfile.BadZipFile):
         return False
-    wanted = (
+    return entries == [
         (printable(name), path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content
-    )
-    return entries == list(wanted)
-
-
-class ForeignFile(FileExistsError):
-    """A file that this project did not write, and therefore does not replace."""
+    ]
 
 
 def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
@@ -58,7 +57,7 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
 
 def _is_ours(archive: Path) -> bool:
     try:
-        with zipfile.ZipFile(archive) as found:
-            return found.comment == MARK
+        with zipfile.ZipFile(archive) as opened:
+            return opened.comment == MARK
     except (OSError, zipfile.BadZipFile):
         return False

@@ -1,14 +1,18 @@
 """What the images are taken from: tar archives, zip archives and folders, one member after the other.
 
 Archives come from strangers. Nothing here writes a file or trusts a path, and memory stays flat whatever an
-archive claims. `data_prep_eda.sun09` and `data_prep_eda.arrange` decide which members they keep.
+archive claims: what is compressed is read a piece at a time. `data_prep_eda.sun09` and `data_prep_eda.arrange` decide
+which members they keep.
 """
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import dataclasses
 import functools
+import gzip
+import io
 import lzma
 import os
 import tarfile
@@ -20,9 +24,15 @@ from typing import IO
 
 from data_prep_eda.preprocessing import MAX_BYTES, ImageError, load_image
 
-MAX_HEADER = 2**20  # long names and extended tar headers are read into memory
+MAX_HEADER = 2**16  # long names and extended tar headers are read into memory
 MAX_MEMBER = 2**40  # more is damage; a compressed tar would be read on for it without end
+MAX_DIRECTORY = 2**24  # bytes of a zip's directory, which is read whole: that of 130,000 images
+MAX_WINDOW = 2**28  # bytes that a decoder of xz may take; `xz -9` needs a quarter
 CHUNK = 2**18  # bytes read at a time
+BLOCK = tarfile.BLOCKSIZE
+HEADERS = (b"x", b"X", b"g", b"L", b"K")  # types of tar headers that speak of the member after them
+SPARSE, PLAIN = b"S", (b"0", b"\0", b"7")  # of files; other types have no content
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
 
 
 class AcquisitionError(Exception):
@@ -37,7 +47,7 @@ class Member:
         path: path inside the source.
         size: bytes that it claims to have.
         oddity: why it is no plain file, or empty.
-        read: returns its bytes.
+        read: returns its bytes, up to `MAX_BYTES`; of an archive, only before the next member is asked for.
         end: position in the source behind it, in bytes.
     """
 
@@ -59,18 +69,7 @@ def read_image(member: Member) -> tuple[bytes, str]:
         load_image(content, 32)
     except ImageError as error:
         return b"", str(error)
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        ValueError,
-        OSError,
-    ) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's; bzip2 reports broken data as an OSError without a number
+    except (*BROKEN, NotImplementedError, RuntimeError) as error:  # the last for what is encrypted
         return b"", f"unreadable in its archive ({error})"
     return content, ""
 
@@ -86,114 +85,184 @@ def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], i
     Raises:
         AcquisitionError: there is nothing, or nothing that can be read to its end.
     """
-    try:
-        if path.is_dir():
-            yield folder_members(path, out), None
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                yield zip_members(archive), path.stat().st_size
-        elif path.is_file():
-            with path.open("rb") as stream:
-                plain = is_tar_header(stream.read(tarfile.BLOCKSIZE))
-                stream.seek(0)  # a plain tar can be skipped through, a compressed one only read
-                yield tar_members(stream, "r:" if plain else "r|*"), path.stat().st_size if plain else None
-        else:
-            raise AcquisitionError(
-                f"Expected a tar, a zip or a folder at {path}, found nothing. Check the path."
-            )
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise AcquisitionError(
-            f"Expected a whole zip file at {path}, found a damaged one ({error}). Name another copy."
-        ) from None
-
-
-class _CheckedTarInfo(tarfile.TarInfo):
-    """Tells a damaged archive from one that ended, which `tarfile` treats alike, and bounds its headers."""
-
-    @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
+    if path.is_dir():
+        yield folder_members(path, out), None
+        return
+    if not path.is_file():
+        raise AcquisitionError(f"Expected a tar, a zip or a folder at {path}, found nothing. Check the path.")
+    with path.open("rb") as stream:
+        if opener(stream.peek(BLOCK)[:BLOCK]) or not zipfile.is_zipfile(stream):
+            stream.seek(0)
+            members, plain = tar_members(stream)
+            yield members, path.stat().st_size if plain else None
+            return
         try:
-            return super().fromtarfile(tar)
-        except tarfile.EOFHeaderError:
-            raise  # the end mark: two blocks of zeros
-        except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError):
-            raise tarfile.ReadError("it ends without an end mark") from None
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
-
-    @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
-        info = super().frombuf(buf, encoding, errors)
-        plain = (*tarfile.SUPPORTED_TYPES, tarfile.CONTTYPE)
-        extended = info.type not in plain or info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-        if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE):
-            extended = True
-        if extended and info.type not in tarfile.REGULAR_TYPES and info.size > MAX_HEADER:
-            raise tarfile.ReadError(f"a header claims {info.size} bytes")
-        if info.size < 0:
-            raise tarfile.ReadError("a member claims a negative size")
-        return info
+            _check_directory(stream)
+            with zipfile.ZipFile(stream) as archive:
+                yield zip_members(archive), path.stat().st_size
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise AcquisitionError(
+                f"Expected a whole zip file at {path}, found a damaged one ({error}). Name another copy."
+            ) from None
 
 
-def tar_members(stream: IO[bytes], mode: str) -> Iterator[Member]:
-    """Members of a tar archive, one after the other, in constant memory.
+def opener(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
+    """What makes a stream of a tar out of a file that begins like this; None if it is something else."""
+    if head.startswith(b"\x1f\x8b"):
+        return lambda stream: gzip.GzipFile(fileobj=stream)
+    if head.startswith(b"BZh"):
+        return bz2.BZ2File
+    if head.startswith((b"\xfd7zXZ", b"\x5d\0\0\x80")):
+        return _Xz
+    with contextlib.suppress(tarfile.HeaderError):
+        if head == bytes(BLOCK) or tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape"):
+            return lambda stream: stream
+    return None
+
+
+class _Xz:
+    """Unpacks xz as `lzma.LZMAFile` does, and bounds the memory that a file's header may ask for."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._decoder = stream, lzma.LZMADecompressor(memlimit=MAX_WINDOW)
+
+    def read(self, size: int) -> bytes:
+        while True:
+            packed = b""
+            if self._decoder.eof:  # another compressed stream may follow
+                packed = (self._decoder.unused_data or self._stream.read(CHUNK)).lstrip(b"\0")
+                if not packed:
+                    return b""
+                self._decoder = lzma.LZMADecompressor(memlimit=MAX_WINDOW)
+            elif self._decoder.needs_input and not (packed := self._stream.read(CHUNK)):
+                raise EOFError("it ends too early")
+            if content := self._decoder.decompress(packed, size):
+                return content
+
+
+def tar_members(stream: io.BufferedReader, position: int = 0) -> tuple[Iterator[Member], bool]:
+    """Members of a tar archive, one after the other, in constant memory, and whether it is uncompressed.
+
+    `tarfile` isn't used, since it takes a damaged archive for one that ended, remembers what it has read, and unpacks
+    without bounds: 526 bytes of bzip2 became 1.7 GB.
 
     Args:
-        stream: the archive, at a member's header.
-        mode: mode of `tarfile.open`: `r:` for a plain tar, `r|*` for a compressed one.
-
-    Yields:
-        One member after the other. Read it before asking for the next.
+        stream: the archive.
+        position: where in it the stream stands, at a member's header; only an uncompressed one is read from its middle.
 
     Raises:
-        AcquisitionError: the archive is not a tar, truncated or damaged.
+        AcquisitionError: the archive is no tar, truncated or damaged; also while members are asked for.
     """
-    with (
-        _damage_in_words(),
-        tarfile.open(fileobj=stream, mode=mode, bufsize=CHUNK, tarinfo=_CheckedTarInfo) as archive,
-    ):
-        while (info := archive.next()) is not None:
-            archive.members.clear()  # tarfile would remember every member it has seen
-            if not 0 <= archive.offset - info.offset_data <= MAX_MEMBER:
-                raise tarfile.ReadError(f"a member claims {info.size} bytes")
-            oddity = ""
-            if not info.isreg() or info.issparse():
-                oddity = "a link, device or folder in the archive, not a file"
-            read = functools.partial(_read_member, archive, info)
-            yield Member(info.name, info.size, oddity, read, archive.offset)
+    with damage_in_words():
+        opened = opener(stream.peek(BLOCK)[:BLOCK])
+        if opened is None:
+            raise tarfile.ReadError("it does not begin like a tar")
+        tar = opened(stream)
+    return _members(tar, position), tar is stream
 
 
-def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    with _damage_in_words():
-        return archive.extractfile(info).read()
+def _members(tar: IO[bytes], position: int) -> Iterator[Member]:
+    path, size, sparse = "", None, False  # what headers of their own say of the member after them
+    with damage_in_words():
+        while (block := _exactly(tar, BLOCK)) != bytes(BLOCK):  # the end mark
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            position += BLOCK
+            if info.type in HEADERS:
+                if not 0 <= info.size <= MAX_HEADER:
+                    raise tarfile.ReadError(f"a header claims {info.size} bytes")
+                content = _exactly(tar, _padded(info.size))
+                position += len(content)
+                if info.type == b"L":
+                    path = content.split(b"\0")[0].decode("utf-8", "surrogateescape")
+                elif info.type in (b"x", b"X"):
+                    records = _records(content[: info.size])
+                    path, size = records.get("path", path), records.get("size", size)
+                    sparse = any(key.startswith("GNU.sparse") for key in records)
+                continue
+            size = info.size if size is None else int(size)
+            if not 0 <= size <= MAX_MEMBER:
+                raise tarfile.ReadError(f"a member claims {size} bytes")
+            more = info.type == SPARSE and block[482]
+            while more:
+                position += BLOCK
+                more = _exactly(tar, BLOCK)[504]
+            body = _Body(tar, size if info.type in (*PLAIN, SPARSE) else 0)
+            position += body.left
+            oddity = "a link, device or folder in the archive, not a file"
+            plain = info.type in PLAIN and not sparse and not info.name.endswith("/")
+            yield Member(path or info.name, size, "" if plain else oddity, body.read, position)
+            body.skip()
+            path, size, sparse = "", None, False
+
+
+class _Body:
+    """What a member's header is followed by, with the bytes that fill its last block."""
+
+    def __init__(self, tar: IO[bytes], size: int) -> None:
+        self._tar, self._size, self.left = tar, size, _padded(size)
+
+    def read(self) -> bytes:
+        with damage_in_words():
+            self.left -= self._size
+            return _exactly(self._tar, self._size)
+
+    def skip(self) -> None:
+        while self.left:
+            self.left -= len(_exactly(self._tar, min(self.left, CHUNK)))
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    pieces = []
+    while size:
+        piece = stream.read(min(size, CHUNK))
+        if not piece:
+            raise tarfile.ReadError("it ends too early")
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def _records(content: bytes) -> dict[str, str]:
+    """The entries of an extended header: each a length, a space, a key, an equals sign, a value and a line break."""
+    records = {}
+    while content.strip(b"\0"):
+        length, _, rest = content.partition(b" ")
+        end = int(length) - len(length) - 1
+        key, mark, value = rest[: end - 1].partition(b"=")
+        if end < 1 or not mark:
+            raise tarfile.ReadError("an extended header that makes no sense")
+        records[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
+        content = rest[end:]
+    return records
 
 
 @contextlib.contextmanager
-def _damage_in_words() -> Iterator[None]:
-    """Turns the many errors of `tarfile` and its decompressors into one sentence."""
+def damage_in_words() -> Iterator[None]:
+    """Turns the many errors of a damaged archive into one sentence."""
     try:
         yield
-    except (
-        tarfile.TarError,
-        EOFError,
-        zlib.error,
-        lzma.LZMAError,
-        ValueError,
-        RecursionError,
-        MemoryError,
-    ) as error:
-        raise _damaged(error) from None
-    except OSError as error:
-        if error.errno is not None or isinstance(error, ConnectionError):
-            raise  # the disk's or the network's
-        raise _damaged(error) from None  # gzip and bzip2 report broken data as OSError
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and (error.errno is not None or isinstance(error, ConnectionError)):
+            raise  # the disk's or the network's; gzip and bzip2 report broken data as an OSError without a number
+        raise AcquisitionError(
+            f"Expected a whole tar archive, found one that is truncated or damaged, or something else "
+            f"({error}). What was found is kept. Fetch the archive anew, or name another copy with --source."
+        ) from None
 
 
-def _damaged(error: Exception) -> AcquisitionError:
-    return AcquisitionError(
-        f"Expected a whole tar archive, found one that is truncated or damaged, or something else "
-        f"({error}). What was found is kept. Fetch the archive anew, or name another copy with --source."
-    )
+def _check_directory(stream: IO[bytes]) -> None:
+    """Refuses a zip whose directory, which `zipfile` reads whole, is larger than one of images is."""
+    stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, stream.tell() - 2**16 - 22))
+    tail = stream.read()
+    start = tail.rfind(b"PK\5\6")
+    size = int.from_bytes(tail[start + 12 : start + 16], "little")
+    if size > MAX_DIRECTORY:  # also what stands for "see elsewhere"
+        raise zipfile.BadZipFile(f"its directory takes {size} bytes, more than {MAX_DIRECTORY}")
 
 
 def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
@@ -202,6 +271,11 @@ def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
     for info in archive.infolist():
         end += info.compress_size
         oddity = "a folder in the archive, not a file" if info.is_dir() else ""
+        if info.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):  # zipfile unpacks it without bounds
+            oddity = f"compressed by method {info.compress_type} of zip, which is not read; unpack it and name the folder"
         yield Member(
             info.filename, info.file_size, oddity, functools.partial(_read_zipped, archive, info), end
         )
@@ -223,12 +297,3 @@ def folder_members(folder: Path, out: Path) -> Iterator[Member]:
             size = 0 if oddity else path.stat().st_size
             end += size
             yield Member(path.relative_to(folder).as_posix(), size, oddity, path.read_bytes, end)
-
-
-def is_tar_header(block: bytes) -> bool:
-    """Whether the first block of a file is that of an uncompressed tar."""
-    try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
