@@ -28,7 +28,18 @@ def resources() -> dict:
 
 
 def of_type(resources: dict, kind: str) -> list[dict]:
-    return [one["Properties"] for one in resources.values() if one["Type"] == kind]
+    return [resource["Properties"] for resource in resources.values() if resource["Type"] == kind]
+
+
+def holds(expression, parameters: dict[str, str]):
+    """What CloudFormation makes of a rule's expression; parameters are texts to it, numbers too."""
+    if not isinstance(expression, dict):
+        return expression
+    ((function, value),) = expression.items()
+    if function == "Ref":
+        return parameters[value]
+    values = [holds(part, parameters) for part in value]
+    return values[0] == values[1] if function == "Fn::Equals" else not values[0]
 
 
 def test_the_function_is_sized_for_one_cpu(resources):
@@ -42,15 +53,46 @@ def test_the_function_is_sized_for_one_cpu(resources):
 def test_nobody_may_call_unless_one_says_so(resources):
     parameters = yaml_parse(TEMPLATE.read_text())["Parameters"]
     assert parameters["UrlAuth"]["Default"] == "AWS_IAM"
-    permissions = [one for one in resources.values() if one["Type"] == "AWS::Lambda::Permission"]
-    assert {one["Condition"] for one in permissions} == {"IsPublic"}
-    actions = {one["Properties"]["Action"] for one in permissions}
-    assert actions == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
-    # The second must not open the function to Invoke calls from everywhere.
-    (invoke,) = (
-        one["Properties"] for one in permissions if one["Properties"]["Action"] == "lambda:InvokeFunction"
-    )
-    assert invoke["InvokedViaFunctionUrl"] is True
+    permissions = [
+        resource for resource in resources.values() if resource["Type"] == "AWS::Lambda::Permission"
+    ]
+    assert {permission["Condition"] for permission in permissions} == {"IsPublic"}
+    allowed = {permission["Properties"].pop("Action"): permission["Properties"] for permission in permissions}
+    assert set(allowed) == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    # It must not open the function to Invoke calls from everywhere.
+    assert allowed["lambda:InvokeFunction"]["InvokedViaFunctionUrl"] is True
+
+
+@pytest.mark.parametrize(
+    ("auth", "concurrency", "accepted"),
+    [("AWS_IAM", "-1", True), ("NONE", "-1", False), ("NONE", "0", True), ("NONE", "5", True)],
+)
+def test_no_url_is_public_without_a_cap(auth, concurrency, accepted):
+    (rule,) = yaml_parse(TEMPLATE.read_text())["Rules"].values()
+    given = {"UrlAuth": auth, "ReservedConcurrency": concurrency}
+    (assertion,) = rule["Assertions"]
+    assert (not holds(rule["RuleCondition"], given) or holds(assertion["Assert"], given)) is accepted
+
+
+@pytest.mark.parametrize(
+    ("hosts", "accepted"),
+    [("", True), ("photos.example", True), (".photos.example, küste.example,a.example", True), ("*", False),
+     ("*.photos.example", False), ("https://photos.example", False), ("photos.example:443", False), (" ", False),
+     ("a.example,", False), ("a.example b.example", False)],
+)  # fmt: skip
+def test_hosts_are_names_and_never_a_star(hosts, accepted):
+    pattern = yaml_parse(TEMPLATE.read_text())["Parameters"]["FetchHosts"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, hosts)) is accepted
+
+
+def test_the_log_is_the_functions_own_lines(resources):
+    (function,) = of_type(resources, "AWS::Lambda::Function")
+    assert function["LoggingConfig"] == {
+        "LogGroup": {"Ref": "LogGroup"},
+        "LogFormat": "JSON",
+        "SystemLogLevel": "WARN",
+        "ApplicationLogLevel": "INFO",
+    }
 
 
 def test_the_role_may_write_its_log_and_nothing_else(resources):
@@ -66,7 +108,7 @@ def test_whom_to_write_to_is_told_to_where_images_are_fetched_from(resources):
     """Wikimedia refuses requests whose User-Agent has no contact; so nobody deploys without one."""
     (function,) = of_type(resources, "AWS::Lambda::Function")
     user_agent = function["Environment"]["Variables"]["FETCH_USER_AGENT"]
-    assert user_agent == {"Fn::Sub": "scene-classifier/2.0 (${Contact})"}
+    assert user_agent == {"Fn::Sub": "scene-classifier/2.1 (${Contact})"}
     contact = yaml_parse(TEMPLATE.read_text())["Parameters"]["Contact"]
     assert "Default" not in contact
     for value, allowed in {
@@ -89,11 +131,23 @@ def test_logs_end_and_alarms_watch(resources):
     assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("Delete", "Delete")
     (log,) = of_type(resources, "AWS::Logs::LogGroup")
     assert log["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-    assert {alarm["MetricName"] for alarm in of_type(resources, "AWS::CloudWatch::Alarm")} == {
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+    assert {alarm.get("MetricName", "cost") for alarm in alarms} == {
         "Errors",
         "Duration",
         "Unexpected",
+        "Invocations",
+        "cost",
     }
+    assert all(alarm["AlarmActions"]["Fn::If"][0] == "HasAlarmTopic" for alarm in alarms)
+
+
+def test_the_alarm_of_cost_counts_what_the_guide_counts(resources):
+    (alarm,) = (alarm for alarm in of_type(resources, "AWS::CloudWatch::Alarm") if "Metrics" in alarm)
+    (dollars,) = (metric["Expression"] for metric in alarm["Metrics"] if "Expression" in metric)
+    million = {"milliseconds": 50e6, "invocations": 1e6}  # a million calls of 50 ms
+    assert eval(dollars, {}, million) == pytest.approx(1.60, abs=0.05)
+    assert {metric["Id"] for metric in alarm["Metrics"]} == {"dollars", *million}
 
 
 def test_the_function_answers_preflights_alone(resources):
