@@ -10,18 +10,17 @@ from pathlib import Path
 import papermill
 import yaml
 
-from train_model.automation.run_study import NOTEBOOKS, assign
+from train_model.automation.run_study import assign, numbered_notebooks
 
-ALL = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-PARAMETERS = Path(__file__).parent / "params.yml"
+ALL = numbered_notebooks()
+SMALL = yaml.safe_load((Path(__file__).parent / "params.yml").read_text())
 
 
 def execute(notebook: Path, build: Path, data_dir: Path | str) -> subprocess.CompletedProcess:
     """Prepares a notebook with the tests' parameters and runs it under nbval, as a reader would."""
     (build / "out").mkdir(parents=True, exist_ok=True)
-    wanted = yaml.safe_load(PARAMETERS.read_text())
     known = papermill.inspect_notebook(notebook)
-    parameters = {name: value for name, value in wanted.items() if name in known}
+    parameters = {name: value for name, value in SMALL.items() if name in known}
     parameters |= {"data_dir": str(data_dir), "output_dir": str(build / "out")}
     papermill.execute_notebook(
         notebook,

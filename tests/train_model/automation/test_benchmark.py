@@ -23,7 +23,16 @@ def test_both_recipes_train_the_same_sweep_and_make_a_table(images, tmp_path, mo
     """One rate and epoch each, by the command, on a few images."""
     monkeypatch.setattr(benchmark, "ENOUGH", 1)
     monkeypatch.setattr(benchmark, "RATES", {kind: (0.01,) for kind in benchmark.RATES})
-    options = ["--only", "recipe", "--epochs", "2", "--original-epochs", "1", "--out", str(tmp_path / "b.json")]
+    options = [
+        "--only",
+        "recipe",
+        "--epochs",
+        "2",
+        "--original-epochs",
+        "1",
+        "--out",
+        str(tmp_path / "b.json"),
+    ]
     assert benchmark.main(["--data-dir", str(images), *options]) == 0
     results = json.loads((tmp_path / "b.json").read_text())
     for measured in results["recipe"].values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from pathlib import Path
 
@@ -25,13 +24,64 @@ def test_figures_are_those_of_the_committed_metrics(document):
     assert documents.fill(text) == text, "run `python -m train_model.automation.documents`"
 
 
-def test_a_changed_figure_would_be_noticed(monkeypatch):
-    metrics = copy.deepcopy(documents.read(documents.METRICS))
-    metrics["evaluation"]["test"]["value"] = 0.1234
+METRICS = {
+    "data": {"class_names": ["coast", "forest"]},
+    "xception": {"val_accuracy": 0.981, "test": {"value": 0.97, "low": 0.9, "high": 0.99}},
+    "learning_rate": {"val_accuracy": 0.984, "runs": 5, "test": {"value": 0.98, "low": 0.91, "high": 0.99}},
+    "final": {"val_accuracy": 0.987, "left_out": 63},
+    "conversion": {
+        "processor": "a processor",
+        "served": {"MB": 3.84, "ms": 4.16},
+        "formats": [
+            {"format": "int8", "runtime": "litert", "MB": 3.84, "ms": 4.16},
+            {"format": "int8", "runtime": "tflite_runtime", "MB": 3.84, "ms": 54.8},
+            {"format": "float32", "runtime": "litert", "MB": 13.1, "ms": 11.6},
+        ],
+    },
+    "evaluation": {
+        "test": {"value": 0.1234, "low": 0.1, "high": 0.2},
+        "mean": 0.9,
+        "left_out": [
+            {"source": "SUN 09", "images": 1025, "accuracy": 0.95, "low": 0.94, "high": 0.96, "coast": 0.97, "forest": None},
+            {"source": "miml", "images": 539, "accuracy": 0.84, "low": 0.8, "high": 0.88, "coast": 0.79, "forest": 0.96},
+        ],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "block, lines",
+    [
+        ("headline", ["The served file has 3.8 MB, takes 4.2 ms per image on one thread of a processor, and classifies 12.3%"]),
+        ("results", ["MobileNet, all sources, the served 8-bit file (08) | 0.987 | 0.123 (0.100 to 0.200)"]),
+        ("left-out", ["SUN 09 | 1,025 | 0.950 (0.940 to 0.960) | 0.970 | |", "| **mean** | | **0.900** | | |"]),
+        ("formats", ["`int8` | 3.8 MB | 4.2 ms | 54.8 ms", "`float32` | 13.1 MB | 11.6 ms | no"]),
+        ("service-cost", ["A 256×256 JPEG takes "]),
+        ("benchmark", ["learning rates, 10 epochs each, takes "]),
+    ],
+)  # fmt: skip
+def test_blocks_are_written_from_the_metrics_and_the_served_file_s_figures_from_its_evaluation(
+    monkeypatch, block, lines
+):
     read = documents.read
-    monkeypatch.setattr(documents, "read", lambda path: metrics if path == documents.METRICS else read(path))
-    text = documents.DOCUMENTS[0].read_text(encoding="utf-8")
-    assert "0.123" in documents.fill(text) and documents.fill(text) != text
+    monkeypatch.setattr(documents, "read", lambda path: METRICS if path == documents.METRICS else read(path))
+    text = documents.fill(f"before\n<!-- begin {block} -->\nwhat was there\n<!-- end {block} -->\nafter\n")
+    assert text.startswith(f"before\n<!-- begin {block} -->\n") and text.endswith(
+        f"<!-- end {block} -->\nafter\n"
+    )
+    assert "what was there" not in text
+    for line in lines:
+        assert line in re.sub(r" +", " ", text)
+
+
+def test_a_block_that_nobody_writes_is_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "page.md").write_text("<!-- begin nothing -->\n<!-- end nothing -->\n")
+    monkeypatch.setattr(documents, "DOCUMENTS", (tmp_path / "page.md",))
+    assert documents.main([]) == 2
+    assert (
+        capsys.readouterr().err
+        == "page.md: expected a block or a recorded figure named 'nothing', found none.\n"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
