@@ -53,7 +53,7 @@ $(TESTS): $(STAMP) requirements-test.txt
 
 setup: $(STAMP)  ## create .venv with the pinned packages
 
-run: $(STAMP)  ## execute notebooks 01 to 08 in order; ARGS='--from 05', ARGS='-p epochs 5'
+run: $(STAMP)  ## execute notebooks 01 to 08 in order; ARGS=--all adds the side roads, ARGS='--from 05', ARGS='-p epochs 5'
 	@$(BIN)/python -m train_model.automation.run_study $(ARGS)
 
 # The real photographs, where they lie beside the repository: the tests marked real_data then run too.
@@ -103,7 +103,7 @@ benchmark-page: $(TESTS)  ## bytes, times and agreement of the page in Chromium;
 export: $(TESTS)  ## write train_model/model_training.py from notebook 06
 	@$(BIN)/python -m train_model.automation.publish export
 
-publish: $(STAMP)  ## make a run on the real photographs the committed one; ARGS=runs/<timestamp>
+publish: $(STAMP)  ## make a run of all on the real photographs the committed one; ARGS=runs/<timestamp>
 	@$(BIN)/python -m train_model.automation.publish publish $(ARGS)
 
 clean-notebooks: $(STAMP)  ## take photographs and logs out of the notebooks, after running them in Jupyter
