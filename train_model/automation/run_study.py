@@ -106,23 +106,17 @@ def _parser() -> argparse.ArgumentParser:
 class Run:
     """One run of the study: a folder, its images, its parameters, and how far it has come.
 
-    All of that is in the folder's `run.json` before the first notebook starts, so that an interrupted run goes on with
-    what it began with. A run keeps to one data set.
+    All of that is in the folder's `run.json`, so that an interrupted run goes on with what it began with.
     """
 
     folder: Path
     state: dict[str, Any]
-    chosen: list[Path]
+    parameters: dict[Path, dict[str, Any]]  # of each notebook that is to run
     dataset: Dataset
-    assigned: dict[Path, dict[str, Any]]
 
     @classmethod
     def begin(cls, options: argparse.Namespace, stack: ExitStack) -> Run:
-        """Checks everything that can be checked before a notebook starts, and makes no more than a new run's folder.
-
-        Args:
-            options: of the command line.
-            stack: holds the folder's lock until the run has ended.
+        """Checks everything that can be checked before a notebook starts; the stack holds the folder's lock.
 
         Raises:
             ParameterError: a parameter, a notebook's number or the run that should go on doesn't fit; or another
@@ -145,9 +139,9 @@ class Run:
                 )
             stack.enter_context(locked(folder))
         earlier = _read_state(folder) if goes_on else {}
-        parameters = earlier.get("parameters", {}) | given
-        assigned = assign(study, parameters)
-        asked = earlier.get("data", {}) | parameters
+        overrides = earlier.get("parameters", {}) | given
+        parameters = assign(study, overrides)
+        asked = earlier.get("data", {}) | overrides
         dataset = load_dataset(asked.get(DATA, ""))
         sources = find_sources(asked.get(SOURCES, ""), dataset)
         before = read_metrics(folder).get("data", {}).get("fingerprint") if goes_on else None
@@ -156,20 +150,19 @@ class Run:
                 f"The run in {shown(folder)} is on other images than {shown(dataset.folder)} holds; a run keeps to one data "
                 f"set. Start a new run, without --from."
             )
-        waiting = [
-            {path.stem: {"status": WAITING} for path in notebooks} for notebooks in (select(study), chosen)
-        ]
+        entries = {path.stem: {"status": WAITING} for path in select(study)} | earlier.get("notebooks", {})
+        entries |= {path.stem: {"status": WAITING} for path in chosen}
         state = {
             "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             # What is published comes from one run: whether notebooks of an earlier start are part of this one.
             "resumed": chosen[0] != study[0],
-            "parameters": parameters,
+            "parameters": overrides,
             "data": {DATA: str(dataset.folder), SOURCES: str(sources or "")},
-            "notebooks": dict(sorted((waiting[0] | earlier.get("notebooks", {}) | waiting[1]).items())),
+            "notebooks": dict(sorted(entries.items())),
         }
         if not folder.exists():
             stack.enter_context(locked(folder))
-        return cls(folder, state, chosen, dataset, assigned)
+        return cls(folder, state, {notebook: parameters[notebook] for notebook in chosen}, dataset)
 
     def execute(self) -> int:
         """Runs the chosen notebooks; returns the exit code."""
@@ -183,24 +176,25 @@ class Run:
         self._announce()
         following = start_kernel(REPOSITORY, PRELOAD)
         try:
-            for number, notebook in enumerate(self.chosen, 1):
+            for number, notebook in enumerate(self.parameters, 1):
                 kernel, following = following, None
-                if number < len(self.chosen):  # it imports TensorFlow while this notebook runs
+                if number < len(self.parameters):  # it imports TensorFlow while this notebook runs
                     following = start_kernel(REPOSITORY, PRELOAD)
-                if not self._run(notebook, number, kernel):
+                if not self._run(notebook, f"{notebook.stem} ({number} of {len(self.parameters)})", kernel):
                     return 1
         finally:
             stop_kernel(following)
         self._report()
         return 0
 
-    def _run(self, notebook: Path, number: int, kernel: Any) -> bool:
+    def _run(self, notebook: Path, title: str, kernel: Any) -> bool:
         """Runs one notebook, keeps the state up to date, and says what failed; returns whether it completed."""
         entry = self.state["notebooks"][notebook.stem]
         entry |= {"status": RUNNING, "started": time.time()}
         self._mark_older()
+        declared, places = declared_parameters(notebook), {OUTPUT: str(self.folder)} | self.state["data"]
+        values = self.parameters[notebook] | {name: places[name] for name in places if name in declared}
         output = self.folder / "notebooks" / notebook.name
-        title = f"{notebook.stem} ({number} of {len(self.chosen)})"
         terminal = sys.stdout.isatty()  # elsewhere a log has lines and no bars
         with tqdm(desc=title, unit="cell", file=sys.stdout, disable=not terminal) as bar:
 
@@ -209,10 +203,8 @@ class Run:
                 bar.update(done - bar.n)
 
             try:
-                log, how = output.with_suffix(".log"), {"progress": progress, "kernel": kernel}
-                result = run_notebook(
-                    notebook, output, self._parameters(notebook), cwd=REPOSITORY, log=log, **how
-                )
+                how = {"log": output.with_suffix(".log"), "progress": progress, "kernel": kernel}
+                result = run_notebook(notebook, output, values, cwd=REPOSITORY, **how)
             except BaseException:
                 entry["status"] = INTERRUPTED
                 self.save()
@@ -247,16 +239,9 @@ class Run:
             write_json(self.folder / METRICS, metrics)
         self.save()
 
-    def _parameters(self, notebook: Path) -> dict[str, Any]:
-        """All that a notebook gets: what was given, and the folders, which are the same for all."""
-        places = {OUTPUT: str(self.folder)} | self.state["data"]
-        declared = declared_parameters(notebook)
-        return self.assigned[notebook] | {name: place for name, place in places.items() if name in declared}
-
     def _announce(self) -> None:
-        first, last = self.chosen[0].name[:2], self.chosen[-1].name[:2]
-        print(f"Run folder: {shown(self.folder)}")
-        print(f"Notebooks:  {first} to {last}", self.dataset, sep="\n")
+        numbers = [path.name[:2] for path in self.parameters]
+        print(f"Run folder: {shown(self.folder)}\nNotebooks:  {numbers[0]} to {numbers[-1]}\n{self.dataset}")
         if self.state["data"][SOURCES]:
             print(f"Further sources: {shown(Path(self.state['data'][SOURCES]))}")
         if self.state["resumed"] and self.state["parameters"]:
@@ -275,13 +260,14 @@ class Run:
 
     def _report(self) -> None:
         """Prints what the run ends with: its figures, its model's answer for one image, and what uses the model."""
-        seconds = sum(self.state["notebooks"][path.stem]["seconds"] for path in self.chosen)
-        print(f"\nAll {len(self.chosen)} notebooks in {seconds:.0f} s.\n")
-        print(self.dataset, end="\n\n")
+        seconds = sum(self.state["notebooks"][path.stem]["seconds"] for path in self.parameters)
+        print(f"\nAll {len(self.parameters)} notebooks in {seconds:.0f} s.\n\n{self.dataset}\n")
         lines = [*summary(read_metrics(self.folder)), ("read on", shown(self.folder / "index.html"))]
         model = self.folder / "models" / MODEL_FILE
         if model.is_file():
-            lines += [("model", shown(model)), ("one image", classify_one(model, self.dataset))]
+            older = read_metrics(self.folder).get("conversion", {}).get("older_than")
+            lines += [("model", shown(model) + (f" (older than {older})" if older else ""))]
+            lines += [("one image", classify_one(model, self.dataset))]
         width = max(len(name) for name, _ in lines) + 2
         for name, value in lines:
             print(f"{name:<{width}}{value}")
@@ -292,8 +278,9 @@ class Run:
 
     def command_to_go_on(self) -> str:
         """The whole command that goes on with the first notebook that is not complete; the run knows the rest."""
-        left = [path for path in self.chosen if self.state["notebooks"][path.stem]["status"] != COMPLETE]
-        first, last = (left or self.chosen)[0], self.chosen[-1]
+        chosen = [*self.parameters]
+        left = [path for path in chosen if self.state["notebooks"][path.stem]["status"] != COMPLETE]
+        first, last = (left or chosen)[0], chosen[-1]
         end = () if last == select(numbered_notebooks(), first.name[:2])[-1] else ("--to", last.name[:2])
         return command("--from", first.name[:2], *end, "--out", shown(self.folder))
 
@@ -314,18 +301,17 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a+", encoding="utf-8") as stream:
-        try:
+        with suppress(ImportError):  # Windows has no such locks
             import fcntl
 
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            raise ParameterError(
-                f"Expected a run that nobody works on, found {shown(folder)} in use by {stream.read().strip()}. Wait until "
-                f"that has ended, or start a new run."
-            ) from None
-        except (ImportError, OSError):  # Windows and some network disks don't lock
-            pass
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise ParameterError(
+                    f"Expected a run that nobody works on, found {shown(folder)} in use by {stream.read().strip()}. Wait "
+                    f"until that has ended, or start a new run."
+                ) from None
         stream.truncate(0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         print(f"process {os.getpid()} on {socket.gethostname()} since {since}", file=stream, flush=True)
