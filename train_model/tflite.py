@@ -10,6 +10,7 @@ import os
 import platform
 import threading
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -235,6 +236,8 @@ def convert(
     # A fixed batch of one lets the runtime plan its memory once.
     shape = (1, *model.input_shape[1:])
     with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # the converter warns of statistics that are not wanted
         if kind == "int8" and corrected:
             stack.enter_context(corrected_model(model, representative))
         stack.enter_context(quiet_stderr())

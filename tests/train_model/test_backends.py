@@ -27,7 +27,7 @@ keras.initializers.GlorotUniform = SameStart
 rng = np.random.default_rng(1)
 labels = np.repeat(np.arange(3), 20)
 features = rng.gamma(0.5 + labels[:, None], 1.0, (60, 32)).astype(np.float32)
-heads = train_heads(features, labels, features[::2], labels[::2], [0.001, 0.01], seeds=[0, 1], epochs=4)
+heads = train_heads(features, labels, features[::2], labels[::2], [0.001, 0.01], classes=3, seeds=[0, 1], epochs=4)
 print(json.dumps({
     "backend": keras.backend.backend(),
     "gpu": gpu_available(),

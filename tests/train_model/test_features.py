@@ -109,22 +109,6 @@ def test_xceptions_features_of_the_sample_ship(tmp_path, monkeypatch, computed):
     assert computed == []
 
 
-def test_missing_weights_are_one_clear_error(tmp_path, monkeypatch):
-    monkeypatch.setenv("SCENES_WEIGHTS_DIR", str(tmp_path))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr("keras.applications.Xception", lambda **_: 1 / 0)  # no internet
-    with pytest.raises(WeightsNotFound) as error:
-        find_weights(BACKBONES["xception"])
-    for word in (
-        "xception_notop.weights.h5",
-        "SCENES_WEIGHTS_DIR",
-        "python -m train_model.backbones xception",
-    ):
-        assert word in str(error.value)
-    with pytest.raises(WeightsNotFound, match="found no file"):
-        find_weights(BACKBONES["mobilenet"], "nowhere.h5")
-
-
 def test_damaged_weights_are_named_and_not_the_cache(tmp_path):
     whole = find_weights(BACKBONES["mobilenet"])
     (tmp_path / "part.weights.h5").write_bytes(whole.read_bytes()[:1_000_000])
@@ -135,17 +119,6 @@ def test_damaged_weights_are_named_and_not_the_cache(tmp_path):
             extract_features(
                 [SAMPLE / "coast/coast_00.jpg"], weights=str(wrong), cache=tmp_path / "cache", engine="litert"
             )
-
-
-def test_weights_resolution_order(tmp_path, monkeypatch):
-    mobilenet = BACKBONES["mobilenet"]
-    monkeypatch.delenv("SCENES_WEIGHTS_DIR", raising=False)
-    shipped = find_weights(mobilenet)
-    assert shipped.parent.name == "weights"
-    (tmp_path / mobilenet.weights_file).write_bytes(b"other weights")
-    monkeypatch.setenv("SCENES_WEIGHTS_DIR", str(tmp_path))
-    assert find_weights(mobilenet) == tmp_path / mobilenet.weights_file
-    assert find_weights(mobilenet, str(shipped)) == shipped
 
 
 @pytest.mark.parametrize(

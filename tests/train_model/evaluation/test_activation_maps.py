@@ -6,7 +6,7 @@ import pytest
 
 from train_model.evaluation.activation_maps import activation_maps, enlarge, evidence_by_height, mean_maps
 
-LABELS = np.array([0, 1, 2])
+LABELS, NAMES = np.array([0, 1, 2]), ("coast", "forest", "mountain")
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,14 @@ def test_maps_average_to_the_lead_of_each_logit(model, images):
 
 
 def test_evidence_lies_where_the_colour_is(model, images):
-    table = evidence_by_height(activation_maps(model, images), LABELS)
+    table = evidence_by_height(activation_maps(model, images), LABELS, NAMES)
     assert table.loc["forest", "bottom"] > 0.9
     assert table.loc["mountain", "top"] > 0.9
     assert np.allclose(table.sum(axis=1), 1)
 
 
 def test_evidence_everywhere_is_a_third_each():
-    table = evidence_by_height(np.ones((3, 7, 7, 3)), LABELS)
+    table = evidence_by_height(np.ones((3, 7, 7, 3)), LABELS, NAMES)
     assert np.allclose(table, 1 / 3)
 
 

@@ -1,26 +1,26 @@
 """Leaving one source out: nobody is tested on what was trained on, and every source counts the same."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from train_model.evaluation.leave_one_source_out import (
+    TEST,
     accuracy_table,
     compare,
     elsewhere,
     folds,
+    left_out_or_test,
     split_halves,
     variety_curve,
 )
-from train_model.evaluation.ood_scores import SERVED, _resampled_auroc, auroc_table, fit_scores
-from train_model.evaluation.recipes import TrainingData, recipes, share_right
-from train_model.metrics import auroc
 
 SOURCES = np.repeat(["sun", "miml", "corel"], (60, 30, 30))
 
 
 @pytest.fixture(scope="module")
 def world():
-    """Features of three scenes from three sources, each source shifted its own way, and of other things."""
+    """Features of three classes from three sources, each source shifted its own way, and of other things."""
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 3
     shift = dict(zip(("sun", "miml", "corel"), rng.normal(0, 0.5, (3, 24)), strict=True))
@@ -47,7 +47,7 @@ def test_a_source_is_left_out_with_its_family():
     assert elsewhere(sources, "corel1k").tolist() == (sources == "sun").tolist()
 
 
-def test_a_source_without_others_of_two_scenes_is_not_left_out():
+def test_a_source_without_others_of_two_classes_is_not_left_out():
     sources, labels = np.repeat(["own", "beaches"], 30), np.r_[np.arange(30) % 3, np.zeros(30, int)]
     assert folds(sources, np.ones(60, bool), labels) == {}
 
@@ -91,67 +91,39 @@ def test_split_halves_agree_where_recipes_differ_and_not_where_chance_ranks_them
     assert unclear["low"] < unclear["median"] < unclear["high"]
 
 
-def test_accuracy_table_has_a_row_per_source_and_gaps_where_a_scene_is_missing():
+def test_accuracy_table_has_a_row_per_source_and_gaps_where_a_class_is_missing():
     labels = np.arange(120) % 3
     labels[SOURCES == "corel"] = 0
-    table = accuracy_table(np.arange(120) % 2 == 0, SOURCES, labels)
+    table = accuracy_table(np.arange(120) % 2 == 0, SOURCES, labels, ("coast", "forest", "mountain"))
     assert table.loc["sun", "images"] == 60 and table.loc["sun", "accuracy"] == 0.5
     assert np.isnan(table.loc["corel", "forest"])
 
 
-def test_recipes_learn_and_leave_out_what_they_have_no_views_for(world):
-    features, labels, _ = world
-    data = TrainingData(features, labels, np.full(120, ""), {"random_corruptions": features[None] * 1.1})
-    found = recipes(data, l2=0.01, learning_rate=0.05, epochs=30, seeds=(0, 1))
-    assert "original project, its augmentation" not in found and next(iter(found)) == "dense layer with L2"
-    train, tested = folds(SOURCES, np.ones(120, bool), labels)["corel"]
-    for name, recipe in found.items():
-        logits = recipe(train, features[tested])
-        assert logits.shape == (2 if name == "original project" else 1, 30, 3)
-        assert share_right(logits, labels[tested]).mean() > 0.8, name
+def test_a_source_is_tested_on_the_classes_that_the_others_have():
+    sources, labels = np.repeat(["own", "elsewhere"], 30), np.r_[np.arange(30) % 4, np.arange(30) % 2]
+    tested = folds(sources, np.ones(60, bool), labels)["own"][1]
+    assert set(labels[tested]) == {0, 1}
 
 
-def test_heads_of_several_seeds_count_by_their_share():
-    logits = np.array([[[1, 0, 0], [0, 1, 0]], [[1, 0, 0], [0, 0, 1]]])
-    assert share_right(logits, np.array([0, 1])).tolist() == [1, 0.5]
+def test_without_further_sources_the_test_images_take_their_place(capsys):
+    images = pd.DataFrame({"source": "own", "split": ["train"] * 6 + ["validation", "test", "test"]})
+    ((name, (train, tested)),) = left_out_or_test(images, np.arange(9) % 3).items()
+    assert name == TEST and train.tolist() == list(range(6)) and tested.tolist() == [7, 8]
+    assert "show nothing about images from elsewhere" in capsys.readouterr().out
 
 
 def test_variety_is_measured_at_equal_numbers(world):
     features, labels, _ = world
-    curve = variety_curve(
-        features, labels, SOURCES, folds(SOURCES, np.ones(120, bool), labels), 0.01, sizes=(24,), draws=2
-    )
-    assert set(curve["families"]) == {1, 2} and set(curve["images"]) == {24}
-    assert len(curve) == 3 * 2 * 2
+    left_out = folds(SOURCES, np.ones(120, bool), labels)
+    curve = variety_curve(features, labels, SOURCES, left_out, 0.01, sizes=(4, 8), draws=2)
+    assert set(curve["per_class"]) == {4, 8} and len(curve) == 3 * 3 * 2 * 2
     assert set(curve.query("left_out == 'sun'")["trained_on"]) == {"miml", "corel", "miml + corel"}
 
 
-def test_sources_of_a_family_are_one_to_train_on(world):
+def test_sources_of_a_family_are_one_to_train_on_and_small_ones_none(world):
     features, labels, _ = world
-    sources = np.repeat(["sun", "miml", "corel1k", "corel5k"], 30)
+    sources = np.repeat(["sun", "miml", "corel1k", "corel5k", "few"], (36, 27, 27, 27, 3))
     left_out = folds(sources, np.ones(120, bool), labels)
-    curve = variety_curve(features, labels, sources, left_out, 0.01, sizes=(24,), draws=2)
+    curve = variety_curve(features, labels, sources, left_out, 0.01, sizes=(8,), draws=2)
     assert set(curve.query("left_out == 'corel1k'")["trained_on"]) == {"sun", "miml", "sun + miml"}
-    assert set(curve.query("left_out == 'miml' and families == 1")["trained_on"]) == {"sun", "corel"}
-
-
-def test_scores_are_compared_on_the_source_that_none_was_fitted_to(world):
-    features, labels, others = world
-    train, tested = folds(SOURCES, np.ones(120, bool), labels)["corel"]
-    scores = fit_scores(features[train], labels[train], others[:20], l2=0.01)
-    table = auroc_table({"corel": (scores, features[tested], others[20:])})
-    assert {"energy", "fourth output", "fifth nearest neighbour", SERVED} <= set(table.index)
-    assert table.loc[SERVED, "mean"] > 0.95
-    assert table.loc[SERVED, ["difference", "low", "high"]].isna().all()
-    beside = table.drop(SERVED)
-    assert (beside["difference"] == beside["mean"] - table.loc[SERVED, "mean"]).all()
-    assert (beside["low"] <= beside["high"]).all()
-    assert "evidence" not in fit_scores(features[train], labels[train], others[:0], l2=0.01)
-
-
-def test_a_resampled_auroc_is_that_of_the_resampled_images():
-    rng = np.random.default_rng(0)
-    scenes, others = rng.integers(3, 9, 20), rng.integers(0, 7, 30)  # with ties
-    counts = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), 5) for x in (scenes, others)]
-    expected = [auroc(np.repeat(scenes, s), np.repeat(others, o)) for s, o in zip(*counts, strict=True)]
-    assert _resampled_auroc(scenes, others, *counts) == pytest.approx(expected)
+    assert set(curve.query("left_out == 'miml'")["trained_on"]) == {"sun", "corel", "sun + corel"}
