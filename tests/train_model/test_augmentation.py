@@ -6,7 +6,6 @@ from PIL import Image
 
 from train_model.augmentation import AUGMENTATIONS, warp
 from train_model.features import View
-from train_model.parameters import AUGMENTATIONS as NAMES
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +22,6 @@ def drawn(
     name: str, image: np.ndarray, number: int, seed: int = 0, digest: bytes = b"an image"
 ) -> np.ndarray:
     return View(AUGMENTATIONS[name], seed, number).apply(image, digest)
-
-
-def test_parameters_know_the_names():
-    assert tuple(AUGMENTATIONS) == NAMES
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
