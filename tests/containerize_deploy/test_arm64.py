@@ -183,7 +183,7 @@ def test_arm64_gives_the_same_answers_on_real_photographs(machine, real_images):
 
 
 def test_the_script_for_a_raspberry_pi_runs(machine):
-    _, script = blocks("devices.md", "python")
+    _, script, _ = blocks("devices.md", "python")
     for file in (MODEL_FILE, SAMPLE[0], SAMPLE[-1]):
         shutil.copy(file, machine)
     lines, log = run(machine, script, SAMPLE[0].name, SAMPLE[-1].name)
