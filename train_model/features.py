@@ -18,14 +18,13 @@ import hashlib
 import io
 import itertools
 import os
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -36,13 +35,15 @@ from data_prep_eda.preprocessing import VERSION, load_image
 from train_model import tflite
 from train_model.backbones import BACKBONES, Backbone, WeightsNotFound, feature_extractor, weights_digest
 
+if TYPE_CHECKING:
+    from train_model.augmentation import Augmentation
+
 SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
 
 PART = 256  # images a cache file: what an interruption can lose at most
 # Images that fix the ranges of 8-bit activations: 300 gave the same answers in five times the time. Of a small set a
 # quarter does.
 REPRESENTATIVE = 64
-IN_MEMORY = 64 * 2**20  # bytes of features above which the result is memory-mapped
 AHEAD = 128  # images decoded ahead of the network, 19 MB; more are no faster: decoding and converting share the interpreter
 DECODED = 1024  # decoded images kept for further views of them, 154 MB
 
@@ -63,15 +64,6 @@ def _usable(cache: Path) -> Iterator[None]:
             f"Expected to read and write the cache in {cache}: {why}. Make room or mend that folder (it may be deleted), or "
             f"name another one in the environment variable SCENES_CACHE_DIR."
         ) from None
-
-
-class Augmentation(Protocol):
-    """A random change of images; see `train_model.augmentation`."""
-
-    name: str
-    version: int
-
-    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -131,7 +123,7 @@ def extract_features(
         progress: called with (done, all).
 
     Returns:
-        `float32 [n, features]`, memory-mapped from a file that vanishes with it if over `IN_MEMORY` bytes.
+        `float32 [n, features]`.
 
     Raises:
         ImageError: an image cannot be decoded.
@@ -144,7 +136,7 @@ def extract_features(
     folders = [_cache_folder(root, name, view) for root in (cache, SHIPPED_CACHE)]
     with _usable(cache):
         known = _read_index(folders, backbone.features)
-        result = _allocate((len(paths), backbone.features), cache)
+    result = np.empty((len(paths), backbone.features), np.float32)
 
     done, missing, digests = 0, [], {}
     for row, digest in enumerate(_in_order(_digest, paths)):
@@ -382,13 +374,3 @@ def _write_part(folder: Path, digests: list[bytes], features: np.ndarray) -> Non
     content = stream.getvalue()
     with replacing(folder / f"{hashlib.sha256(content).hexdigest()[:32]}.npy") as part:
         part.write_bytes(content)
-
-
-def _allocate(shape: tuple[int, int], folder: Path) -> np.ndarray:
-    if 4 * shape[0] * shape[1] <= IN_MEMORY:
-        return np.empty(shape, np.float32)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, it lives as long as the array
-    if hasattr(os, "posix_fallocate"):  # else a full disk is a bus error at some later assignment
-        os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])
-    return np.memmap(file, np.float32, "w+", shape=shape)

@@ -94,14 +94,6 @@ def test_views_depend_on_the_image_not_on_its_neighbours(paths, cache):
     assert np.abs(other - alone).max() > 0.1
 
 
-def test_many_features_are_memory_mapped(paths, cache, monkeypatch):
-    small = extract_features(paths, cache=cache)
-    monkeypatch.setattr(features, "IN_MEMORY", 0)
-    mapped = extract_features(paths, cache=cache)
-    assert isinstance(mapped, np.memmap)
-    assert np.array_equal(small, mapped)
-
-
 def test_xceptions_features_of_the_sample_ship(tmp_path, monkeypatch, computed):
     monkeypatch.delenv("SCENES_WEIGHTS_DIR", raising=False)
     everything = sorted(SAMPLE.glob("*/*.jpg"))

@@ -1,1 +1,1 @@
-"""How a model holds up: cross-validation, corrupted images, activation maps, OOD inputs. Notebooks read it."""
+"""How a model holds up: sources left out, corrupted images, activation maps, images of other classes. Notebooks read it."""

@@ -55,10 +55,6 @@ class Corruption:
         return np.stack([np.asarray(image, dtype=np.uint8) for image in changed])
 
 
-def _blur(image, strength, rng):
-    return image.filter(ImageFilter.GaussianBlur(strength))
-
-
 def _jpeg(image, strength, rng):
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=int(strength))
@@ -70,16 +66,8 @@ def _resolution(image, strength, rng):
     return small.resize(image.size, Image.Resampling.BILINEAR)
 
 
-def _brightness(image, strength, rng):
-    return ImageEnhance.Brightness(image).enhance(strength)
-
-
-def _contrast(image, strength, rng):
-    return ImageEnhance.Contrast(image).enhance(strength)
-
-
-def _saturation(image, strength, rng):
-    return ImageEnhance.Color(image).enhance(strength)
+def _enhanced(kind):
+    return lambda image, strength, rng: kind(image).enhance(strength)
 
 
 def _colour_cast(image, strength, rng):
@@ -133,13 +121,26 @@ def _squeeze(image, strength, rng):
 CORRUPTIONS = {
     corruption.name: corruption
     for corruption in (
-        Corruption("blur", "pixels (sigma)", (0.5, 1.0, 1.5, 2.5, 4.0), _blur),
+        Corruption(
+            "blur",
+            "pixels (sigma)",
+            (0.5, 1.0, 1.5, 2.5, 4.0),
+            lambda image, strength, rng: image.filter(ImageFilter.GaussianBlur(strength)),
+        ),
         Corruption("JPEG", "quality", (50, 30, 20, 10, 5), _jpeg),
         Corruption("resolution", "pixels across", (192, 150, 112, 80, 64), _resolution),
-        Corruption("darker", "times the light", (0.8, 0.65, 0.5, 0.35, 0.2), _brightness),
-        Corruption("brighter", "times the light", (1.2, 1.4, 1.7, 2.0, 2.5), _brightness),
-        Corruption("contrast", "times the contrast", (0.8, 0.6, 0.45, 0.3, 0.2), _contrast),
-        Corruption("saturation", "times the colour", (0.7, 0.5, 0.3, 0.15, 0.0), _saturation),
+        Corruption(
+            "darker", "times the light", (0.8, 0.65, 0.5, 0.35, 0.2), _enhanced(ImageEnhance.Brightness)
+        ),
+        Corruption(
+            "brighter", "times the light", (1.2, 1.4, 1.7, 2.0, 2.5), _enhanced(ImageEnhance.Brightness)
+        ),
+        Corruption(
+            "contrast", "times the contrast", (0.8, 0.6, 0.45, 0.3, 0.2), _enhanced(ImageEnhance.Contrast)
+        ),
+        Corruption(
+            "saturation", "times the colour", (0.7, 0.5, 0.3, 0.15, 0.0), _enhanced(ImageEnhance.Color)
+        ),
         Corruption("colour cast", "times red over green", (1.08, 1.15, 1.25, 1.4, 1.6), _colour_cast),
         Corruption("noise", "grey levels (sigma)", (5, 10, 20, 30, 45), _noise),
         Corruption("rotation", "degrees", (5, 10, 15, 22, 30), _rotation),

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from data_prep_eda.other_sources import families
 from train_model.final_model import fit_head
@@ -128,39 +127,6 @@ def compare(
     table["significant"] = ((table["low"] > 0) | (table["high"] < 0)).astype(object)
     table.loc[reference, ["difference", "low", "high", "significant"]] = np.nan
     return table
-
-
-def split_halves(
-    right: Mapping[str, np.ndarray], sources: np.ndarray, splits: int = 500, seed: int = 0
-) -> dict[str, float]:
-    """How far the ranking of the recipes agrees with itself: rank correlations between random halves of the images.
-
-    A yardstick for its agreement with other protocols; all of the images would agree somewhat better than halves do.
-
-    Args:
-        right: as for `compare`.
-        sources: `[n]`; each is split in half, and counts the same.
-        splits: how often.
-        seed: of the splits.
-
-    Returns:
-        Spearman's correlation of the recipes' mean accuracies in the two halves: its `median` over the splits, and
-        `low` and `high`, between which 95 % of them lie.
-    """
-    rng, values = (
-        np.random.default_rng(seed),
-        np.stack([np.asarray(shares, float) for shares in right.values()]),
-    )
-    parts = [np.flatnonzero(sources == name) for name in dict.fromkeys(sources)]
-    correlations = []
-    for _ in range(splits):
-        halves = [np.array_split(rng.permutation(part), 2) for part in parts]
-        first, second = (
-            np.mean([values[:, half[side]].mean(axis=1) for half in halves], axis=0) for side in (0, 1)
-        )
-        correlations.append(spearmanr(first, second).statistic)
-    low, median, high = np.nanquantile(correlations, [0.025, 0.5, 0.975])
-    return {"median": float(median), "low": float(low), "high": float(high)}
 
 
 def variety_curve(

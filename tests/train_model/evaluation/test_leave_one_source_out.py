@@ -11,7 +11,6 @@ from train_model.evaluation.leave_one_source_out import (
     elsewhere,
     folds,
     left_out_or_test,
-    split_halves,
     variety_curve,
 )
 
@@ -80,15 +79,6 @@ def test_significance_is_corrected_for_the_number_of_recipes():
 def test_the_reference_is_not_compared_with_itself():
     table = compare({"base": np.ones(120)}, SOURCES, "base")
     assert table.loc["base", ["difference", "low", "high", "significant"]].isna().all()
-
-
-def test_split_halves_agree_where_recipes_differ_and_not_where_chance_ranks_them():
-    rng = np.random.default_rng(0)
-    apart = {f"{share}": rng.random(120) < share for share in (0.1, 0.3, 0.5, 0.7, 0.9)}
-    alike = {f"{number}": rng.random(120) < 0.9 for number in range(8)}
-    clear, unclear = split_halves(apart, SOURCES), split_halves(alike, SOURCES)
-    assert clear["median"] > 0.85 > 0.5 > unclear["median"]
-    assert unclear["low"] < unclear["median"] < unclear["high"]
 
 
 def test_accuracy_table_has_a_row_per_source_and_gaps_where_a_class_is_missing():
