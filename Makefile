@@ -78,9 +78,8 @@ test-unit: $(TESTS)  ## run the quick tests, in about a minute
 test-slow: $(TESTS)  ## run the slow tests: the page in a browser, the cloud guides, other processors
 	@$(PYTEST) -m slow $(ARGS)
 
-data: $(STAMP)  ## get the photographs out of the SUN 09 archive and split them; ARGS='--source FILE'
-	@$(BIN)/python -m data_prep_eda.sun09 --out data_prep_eda/data_sun09 $(ARGS)
-	@$(BIN)/python -m data_prep_eda.split
+data: $(STAMP)  ## get the photographs out of the SUN 09 archive and split them; ARGS='--source FILE --out DIR'
+	@$(BIN)/python -m data_prep_eda.sun09 --split $(ARGS)
 
 other-sources: $(STAMP)  ## arrange images of further sources that you have; ARGS='--source FILE --as miml'
 	@$(BIN)/python -m data_prep_eda.arrange $(ARGS)

@@ -1,1 +1,1 @@
-"""From the SUN 09 archive to data/{train,validation,test}: get, audit, split; and the embedded sample."""
+"""From the SUN 09 archive, or from your own folders, to checked images with a split; and the embedded sample."""

@@ -1,4 +1,4 @@
-"""What the images look like, in numbers: names, light and colour, spectra, and how the scenes differ.
+"""What the images look like, in numbers: names, light and colour, spectra, and how the classes differ.
 
 Notebook 01 draws what this module measures. Nothing here changes a file.
 """
@@ -20,6 +20,7 @@ import scipy.fft
 import scipy.stats
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from skimage.color import rgb2lab
 
 from data_prep_eda.preprocessing import load_image
 
@@ -29,7 +30,7 @@ CATEGORIES = (
     *("bambouserie", "backwater", "rainforest", "mountain", "seaside", "canyon", "forest", "beach", "coast"),
     *("ocean", "river", "hill", "lake", "park", "sea"),
 )
-# The eight categories of Oliva and Torralba (2001) that occur in the names, and the scene each belongs to.
+# The categories of Oliva and Torralba (2001) that occur in the names.
 FIRST_LABELS = ("coast", "forest", "mountain", "opencountry")
 
 SIZE = 128  # edge length in pixels at which light, colour and spectra are measured
@@ -59,32 +60,6 @@ def read_names(names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["category", "first_label"])
 
 
-def to_lab(rgb: np.ndarray) -> np.ndarray:
-    """sRGB to CIELAB (D65), in which equal distances look equally different.
-
-    Args:
-        rgb: `uint8 [..., 3]`.
-
-    Returns:
-        `float64 [..., 3]`: lightness L* from 0 to 100, a* from green to red, b* from blue to yellow.
-
-    Source: IEC 61966-2-1 (sRGB), CIE 15 (CIELAB).
-    """
-    levels = np.asarray(rgb, dtype=float) / 255
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array(
-        [
-            [0.4124564, 0.3575761, 0.1804375],
-            [0.2126729, 0.7151522, 0.0721750],
-            [0.0193339, 0.1191920, 0.9503041],
-        ]
-    )
-    xyz = linear @ to_xyz.T / to_xyz.sum(axis=1)  # relative to the white of the screen
-    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = np.moveaxis(f, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
-
 @dataclass(frozen=True)
 class Survey:
     """What one look at every image gives.
@@ -95,10 +70,10 @@ class Survey:
             grey), `green_red` and `blue_yellow` (mean a* and b*); `sky` (mean L* of the upper third less that
             of the lower third); `slope` of the amplitude spectrum; the shares of spectral energy in
             `upright` structure (trunks), `level` structure (horizons) and `oblique` structure (ridges).
-        mean_images: scene to the mean of its images, `uint8 [size, size, 3]`, averaged in linear
+        mean_images: label to the mean of its images, `uint8 [size, size, 3]`, averaged in linear
             light, as many exposures on one film would be.
-        mean_spectra: scene to the mean log amplitude spectrum, `float64 [size, size]`, frequency zero at the
-            centre: the scene's spectral signature.
+        mean_spectra: label to the mean log amplitude spectrum, `float64 [size, size]`, frequency zero at the
+            centre: the class's spectral signature.
         energy: spectral energy of each image by band and direction, `float64 [n, bands, orientations]`,
             see `orientation_energy`.
     """
@@ -111,34 +86,33 @@ class Survey:
 
 def survey(
     paths: Sequence[str | os.PathLike[str]],
-    scenes: Sequence[str],
+    labels: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
     """Measures images.
 
     Args:
         paths: image files.
-        scenes: scene of each.
+        labels: label of each.
         progress: called with (done, all).
     """
-    scenes = np.asarray(scenes)
-    light = {scene: np.zeros((SIZE, SIZE, 3)) for scene in sorted(set(scenes))}
-    spectra = {scene: np.zeros((SIZE, SIZE)) for scene in light}
+    labels = np.asarray(labels)
+    light = {label: np.zeros((SIZE, SIZE, 3)) for label in sorted(set(labels.tolist()))}
+    spectra = {label: np.zeros((SIZE, SIZE)) for label in light}
     rows, energies = [], []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for scene, (row, image, amplitude) in zip(scenes, pool.map(_measure, paths), strict=True):
+        for label, (row, image, amplitude) in zip(labels, pool.map(_measure, paths), strict=True):
             energies.append(orientation_energy(amplitude))
-            row |= _directions(energies[-1])
-            rows.append(row)
-            light[scene] += (image / 255.0) ** 2.2
-            spectra[scene] += np.log(amplitude + 1e-3)
+            rows.append(row | _directions(energies[-1]))
+            light[label] += (image / 255.0) ** 2.2
+            spectra[label] += np.log(amplitude + 1e-3)
             if progress:
                 progress(len(rows), len(paths))
-    n = {scene: int((scenes == scene).sum()) for scene in light}
+    n = {label: (labels == label).sum() for label in light}
     return Survey(
         pd.DataFrame(rows),
-        {scene: np.round((light[scene] / n[scene]) ** (1 / 2.2) * 255).astype(np.uint8) for scene in light},
-        {scene: spectra[scene] / n[scene] for scene in spectra},
+        {label: np.round((light[label] / n[label]) ** (1 / 2.2) * 255).astype(np.uint8) for label in light},
+        {label: spectra[label] / n[label] for label in spectra},
         np.array(energies),
     )
 
@@ -148,7 +122,7 @@ def _measure(path: str | os.PathLike[str]) -> tuple[dict[str, float | str], np.n
     image = load_image(path, SIZE)  # refuses what is broken, before Pillow looks at its metadata
     with Image.open(path) as opened:
         row = {"width": opened.width, "height": opened.height, "mode": opened.mode}
-    lab = to_lab(image)
+    lab = rgb2lab(image)
     lightness = lab[..., 0]
     third = SIZE // 3
     amplitude = amplitude_spectrum(lightness)
@@ -232,33 +206,33 @@ def spectral_slope(amplitude: np.ndarray) -> float:
     return float(np.polyfit(np.log(used), np.log(rings[used] + 1e-9), 1)[0])
 
 
-def compare_scenes(measures: pd.DataFrame, scenes: Sequence[str]) -> pd.DataFrame:
-    """Tests whether measures differ between the scenes, and says by how much.
+def compare_scenes(measures: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Tests whether measures differ between the classes, and says by how much.
 
-    Kruskal and Wallis' test asks whether the scenes differ at all; it assumes no distribution. The p-values
+    Kruskal and Wallis' test asks whether the classes differ at all; it assumes no distribution. The p-values
     are corrected for their number (Holm). The effect size epsilon squared is the share of the rank variance
-    that the scene explains. For each pair of scenes, Cliff's delta is
+    that the class explains. For each pair of classes, Cliff's delta is
     the chance that an image of the first exceeds one of the second, less the chance of the reverse.
 
     Args:
         measures: a column a measure, a row an image.
-        scenes: scene of each row.
+        labels: label of each row.
 
     Returns:
-        Frame with a row a measure, largest effect first: median per scene, `H`, `p`, `epsilon2`, and
+        Frame with a row a measure, largest effect first: median per class, `H`, `p`, `epsilon2`, and
         `delta <first>/<second>` per pair.
     """
-    scenes = np.asarray(scenes)
-    names = sorted(set(scenes))
+    labels = np.asarray(labels)
+    names = sorted(set(labels.tolist()))
     rows = []
     for measure in measures.columns:
-        values = {scene: measures.loc[scenes == scene, measure].to_numpy(float) for scene in names}
-        row = {"measure": measure} | {scene: np.median(values[scene]) for scene in names}
+        values = {label: measures.loc[labels == label, measure].to_numpy(float) for label in names}
+        row = {"measure": measure} | {label: np.median(values[label]) for label in names}
         if np.ptp(measures[measure].to_numpy(float)) == 0:  # all alike: nothing to test
             row |= {"H": 0.0, "p": 1.0, "epsilon2": 0.0}
         else:
             row["H"], row["p"] = scipy.stats.kruskal(*values.values())
-            row["epsilon2"] = row["H"] / (len(scenes) - 1)
+            row["epsilon2"] = row["H"] / (len(labels) - 1)
         for first, second in combinations(names, 2):
             row[f"delta {first}/{second}"] = cliffs_delta(values[first], values[second])
         rows.append(row)
