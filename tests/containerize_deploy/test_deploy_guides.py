@@ -44,22 +44,29 @@ NOT_RUN = {
     "python -m containerize_deploy.local_runtime": "runs until interrupted; the stand-in for docker runs it",
 }
 
-DOCKER = """#!{python}
+DOCKER = """
 # Stands in for docker: records the command, and runs the function where a container would.
 import hashlib, json, os, signal, subprocess, sys
 folder, command = os.path.dirname(__file__), sys.argv[1:]
 with open(folder + "/docker.log", "a") as log:
     log.write(json.dumps(command) + "\\n")
 running = folder + "/running.json"
-if command[0] == "login":
+if command[0] == "buildx":  # what the registry says of the base
+    print("sha256:" + 64 * "0")
+elif command[0] == "login":
     assert sys.stdin.read().strip(), "no password came through the pipe"
+elif command[0] == "build":
+    model = dict(argument.split("=") for argument in command if argument.startswith("MODEL=")).get("MODEL", "")
+    json.dump(model, open(folder + "/model.json", "w"))
 elif command[0] == "run":
+    model = json.load(open(folder + "/model.json"))
     port = command[command.index("--publish") + 1].split(":")[1]
     name, _, value = command[command.index("--env") + 1].partition("=")
     service = subprocess.Popen(
         [sys.executable, "-m", "containerize_deploy.local_runtime", "--port", port],
         stdout=subprocess.PIPE, stderr=open(folder + "/service.log", "w"), start_new_session=True,
-        env={{**os.environ, "PYTHONPATH": folder + "/offline" + os.pathsep + os.getcwd(), name: value}},
+        env={**os.environ, "PYTHONPATH": folder + "/offline" + os.pathsep + os.getcwd(), name: value,
+             "SCENES_MODEL": model},
     )
     assert service.stdout.readline().startswith(b"Listening")
     json.dump(service.pid, open(running, "w"))
@@ -69,11 +76,11 @@ elif command[0] == "stop":
 elif command[0] == "push":  # what the registry would learn from it
     name, tag = command[1].split("/")[1].split(":")
     digest = "sha256:" + hashlib.sha256(tag.encode()).hexdigest()
-    part = {{"digest": digest, "size": 1, "mediaType": "application/octet-stream"}}
-    manifest = json.dumps({{
+    layer = {"digest": digest, "size": 1, "mediaType": "application/octet-stream"}
+    manifest = json.dumps({
         "schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": part, "layers": [part],
-    }})
+        "config": layer, "layers": [layer],
+    })
     subprocess.run(["aws", "ecr", "put-image", "--repository-name", name, "--image-tag", tag,
                     "--image-manifest", manifest], check=True, stdout=subprocess.DEVNULL)
 """
@@ -90,7 +97,7 @@ def fetch(url, policy, **limits):
 fetching.fetch = fetch
 """
 
-AWS = """#!{python}
+AWS = """
 # Stands in for the AWS CLI 2 in the one command that the tests' version 1 has not.
 import os, sys
 if sys.argv[1:] == ["configure", "export-credentials", "--format", "env"]:
@@ -98,7 +105,14 @@ if sys.argv[1:] == ["configure", "export-credentials", "--format", "env"]:
         if value := os.environ.get("EXPORTED_" + name):
             print("export " + name + "=" + value)
 else:
-    os.execv({aws!r}, ["aws", *sys.argv[1:]])
+    os.execv(AWS, ["aws", *sys.argv[1:]])
+"""
+
+# Stands in for pipx, whose databases are elsewhere.
+PIPX = """
+import os, sys
+assert sys.argv[1:3] == ["run", "pip-audit"] and os.path.isfile(sys.argv[-1])
+print("No known vulnerabilities found")
 """
 
 
@@ -127,10 +141,11 @@ def docker(tmp_path):
     folder = tmp_path / "bin"
     (folder / "offline").mkdir(parents=True)
     (folder / "offline" / "sitecustomize.py").write_text(OFFLINE.format(photograph=str(MOUNTAIN)))
-    stubs = {"docker": DOCKER.format(python=sys.executable)}
-    stubs["aws"] = AWS.format(python=sys.executable, aws=shutil.which("aws"))
-    for name, text in stubs.items():
-        (folder / name).write_text(text)
+    stubs = {"docker": DOCKER, "pipx": PIPX, "aws": f"AWS = {shutil.which('aws')!r}\n{AWS}"}
+    for name, code in stubs.items():
+        (folder / f"{name}.py").write_text(code)
+        # Not Python's path as the first line: where it has a space in it, that names no program.
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder / name}.py" "$@"\n')
         (folder / name).chmod(0o755)
     yield folder
     if (folder / "running.json").exists():
@@ -364,6 +379,9 @@ def test_deploy_aws_lambda(workspace, docker, aws, function_url, way):
         after(results, "export").strip(),
     )
     assert re.search(r"/scene-classifier@sha256:[0-9a-f]{64}$", after(results, "IMAGE=").strip())
+    assert re.fullmatch(r"Base \S+/python:[\d.]+@sha256:0{64}", after(results, "BASE=").strip())
+    policy = json.loads(json.loads(after(results, "aws ecr set-repository-policy"))["policyText"])
+    assert policy["Statement"][0]["Principal"] == {"Service": "lambda.amazonaws.com"}
     invoked = after(results, 'echo \'{"url"')
     assert '"StatusCode": 200' in invoked and '"mountain"' in invoked
     assert json.loads(after(results, "("))["label"] == "coast"
@@ -380,9 +398,14 @@ def test_deploy_aws_lambda(workspace, docker, aws, function_url, way):
         function = json.loads(after(results, "aws lambda create-function"))
         assert (function["PackageType"], function["MemorySize"], function["Timeout"]) == ("Image", 1769, 30)
         variables = function["Environment"]["Variables"]
-        assert variables == {"FETCH_USER_AGENT": "scene-classifier/2.0 (you@example.org)"}
+        assert variables == {"FETCH_USER_AGENT": "scene-classifier/2.1 (you@example.org)"}
+        assert (function["LoggingConfig"]["LogFormat"], function["LoggingConfig"]["SystemLogLevel"]) == (
+            "JSON",
+            "WARN",
+        )
         assert '"Statement"' in after(results, "aws lambda put-function-concurrency")
-    assert [command[0] for command in told(docker)] == ["login", "tag", "push", "tag", "push"]
+    commands = [command[0] for command in told(docker)]
+    assert commands == ["buildx", "build", "login", "tag", "push", "tag", "push"]
 
     def left(*command: str) -> list:
         environment = {**os.environ, **aws, "AWS_DEFAULT_REGION": REGION}
@@ -394,6 +417,7 @@ def test_deploy_aws_lambda(workspace, docker, aws, function_url, way):
     assert left("lambda", "list-functions") == []
     assert left("ecr", "describe-repositories") == []
     assert left("iam", "list-roles") == []
+    assert left("cloudwatch", "describe-alarms") == []
     if way == "section 4":  # moto keeps a stack's log groups; test_template.py sees to those
         assert left("logs", "describe-log-groups") == []
 
@@ -403,6 +427,42 @@ def test_a_wrong_signature_would_be_noticed(function_url):
     sign = ["curl", "--silent", "--aws-sigv4", f"aws:amz:{REGION}:lambda", "--user", "ID:OTHER"]
     done = subprocess.run([*sign, "--data", "{}", function_url.address], capture_output=True, text=True)
     assert "Forbidden" in done.stdout
+
+
+def test_what_an_open_url_costs_at_worst_is_added_up_right(capsys):
+    """The guide's figures follow from the function's limits, and its bounds hold for the largest answers and log lines."""
+    text = (DEPLOY / "deploy_aws_lambda.md").read_text()
+    rows = dict(re.findall(r"^\| ([a-z' ]+) \| .* \| ([\d,]+) \|$", text, re.MULTILINE))
+    dollars = {name: int(value.replace(",", "")) for name, value in rows.items()}
+    seconds = 730 * 3600
+    requests = 50 * seconds
+    answers = requests * 4000 / 1e9  # GB
+    hosts = requests * (fetching.MAX_SENT + 1000 * fetching.MAX_REQUESTS) / 1e9
+    expected = {
+        "time": 5 * seconds * 1769 / 1024 * 0.0000166667,
+        "requests": requests / 1e6 * 0.20,
+        "logs": requests * 2000 / 1e9 * 0.50,
+        "answers": answers * 0.09,
+        "requests to images' hosts": (10_240 - answers) * 0.09 + (hosts + answers - 10_240) * 0.085,
+    }
+    assert dollars == pytest.approx(expected, abs=1)
+    assert f"about {round(sum(expected.values()), -2):,.0f} US dollars" in text
+    without = sum(expected[name] for name in ("time", "requests", "logs")) + requests * 8000 / 1e9 * 0.09
+    assert f"{round(without, -1):.0f} in all" in text
+
+    def size(method: str, images: list[str]) -> int:
+        event = {
+            "rawPath": "/",
+            "headers": {"accept": "text/html"},
+            "requestContext": {"http": {"method": method}},
+        }
+        answer = lambda_handler({**event, "body": json.dumps({"images": images})}, None)
+        return len(answer["body"].encode()) + len(json.dumps(answer["headers"]))
+
+    assert size("GET", []) < 8000
+    assert size("POST", [base64.b64encode(MOUNTAIN.read_bytes()).decode()] * 16) < 4000
+    assert size("POST", ["data:,"] * 16) < 4000
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 2000
 
 
 def test_versions_of_the_guide_only_rise():
@@ -447,7 +507,7 @@ def test_keras_to_tflite(workspace):
 
 
 def test_what_another_resize_costs(workspace):
-    code, _ = blocks("devices.md", "python")
+    code, *_ = blocks("devices.md", "python")
     done = subprocess.run([sys.executable, "-c", code], cwd=workspace, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^(.*): of 120 images \d+ other labels", done.stdout, re.MULTILINE) == [
@@ -459,7 +519,7 @@ def test_what_another_resize_costs(workspace):
 
 
 def test_the_script_for_boards_needs_nothing_of_this_project(tmp_path):
-    _, script = blocks("devices.md", "python")
+    _, script, _ = blocks("devices.md", "python")
     shutil.copy(MODEL_FILE, tmp_path)
     images = [str(MOUNTAIN), str(MOUNTAIN.parents[1] / "coast" / "coast_00.jpg")]
     done = subprocess.run(
@@ -471,6 +531,12 @@ def test_the_script_for_boards_needs_nothing_of_this_project(tmp_path):
         answer = model.classify(load_image(Path(image), model.size))
         label = answer.label if answer.in_scope else "none of these"
         assert line == f"{image}: {label} ({answer.label} {answer.probabilities[answer.label]:.1%})"
+
+
+def test_the_compiled_model_gives_the_services_answers(workspace):
+    *_, code = blocks("devices.md", "python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=workspace, capture_output=True, text=True)
+    assert done.stdout == "True True\n", done.stderr
 
 
 def test_microcontrollers_are_told_every_operator_of_the_file():
@@ -506,7 +572,7 @@ def test_the_url_stays_shut_where_the_cap_fails(tmp_path):
         for b in blocks("deploy_aws_lambda.md", "bash")
         if b.startswith("aws lambda put-function-concurrency")
     )
-    (tmp_path / "aws").write_text(f"#!/bin/sh\necho $2 >> {tmp_path}/log\nexit 254\n")
+    (tmp_path / "aws").write_text(f"#!/bin/sh\necho $2 >> '{tmp_path}/log'\nexit 254\n")
     (tmp_path / "aws").chmod(0o755)
     subprocess.run(["bash", "-c", block], env={"PATH": f"{tmp_path}:/bin:/usr/bin", "FUNCTION": "f"})
     assert (tmp_path / "log").read_text() == "put-function-concurrency\n"
