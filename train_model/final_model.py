@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
@@ -185,7 +185,8 @@ def held_out_scores(
 def _alike(features: np.ndarray) -> np.ndarray:
     """Group numbers `[n]` that put images together whose features are nearly the same: copies, shots of one series."""
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    return connected_components(csr_array(unit @ unit.T > ALIKE), directed=False)[1]
+    blocks = [csr_array(unit[start : start + 1000] @ unit.T > ALIKE) for start in range(0, len(unit), 1000)]
+    return connected_components(vstack(blocks), directed=False)[1]
 
 
 def save_model(model: keras.Model, folder: Path) -> list[Path]:

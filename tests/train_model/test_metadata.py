@@ -14,9 +14,10 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from PIL import Image
 
 from train_model import tflite
-from train_model.metadata import ALIGNMENT, NAME, add_metadata
+from train_model.metadata import ALIGNMENT, NAME, add_metadata, facts_of
 
 FACTS = {
     "name": "A test",
@@ -129,3 +130,37 @@ def test_what_is_missing_is_named(model):
         add_metadata(b"something else", FACTS)
     with pytest.raises(ValueError, match=r"labels, version too, found score_threshold"):
         add_metadata(model, {"score_threshold": 0.0})
+
+
+def test_a_label_that_is_no_line_of_its_own_is_refused(model):
+    for label in ("two\nlines", "two\u2028lines", " ", "sea "):
+        with pytest.raises(ValueError, match="Expected labels of one line"):
+            add_metadata(model, FACTS | {"labels": ["coast", label, "mountain"]})
+    with pytest.raises(ValueError, match="Expected different labels"):
+        add_metadata(model, FACTS | {"labels": ["coast", "coast", "mountain"]})
+
+
+def test_a_runs_file_speaks_of_that_run_alone(model):
+    final = {"backbone": "mobilenet", "head": "exact", "l2": 0.03, "keep": 0.975, "read_off": "five folds"}
+    final |= {"counts": {"own": {"Bus": 7, "Zug 2": 5}}}
+    facts = facts_of(final, ("Bus", "Zug 2"), "2.1.0")
+    assert facts["labels"] == ["Bus", "Zug 2"] and facts["trained_on"] == final["counts"]
+    assert facts["threshold"] == {"keep": 0.975, "read_off": "five folds"}
+    assert facts["description"].startswith("Bus or Zug 2: mobilenet")
+    assert "without images of other classes" in facts["description"]
+    assert not {"author", "licence"} & set(facts)  # the study's own model alone has this project's
+    with_others = final | {"counts": {"own": {"Bus": 7, "Zug 2": 5, "other": 3}}}
+    assert "without" not in facts_of(with_others, ("Bus", "Zug 2"), "2.1.0")["description"]
+    assert "licence" in facts_of(final, ("coast", "forest", "mountain"), "2.1.0")
+    assert facts_of(final, tuple(map(str, range(200))), "1")["description"].startswith(
+        "200 classes, 0 to 199"
+    )
+    add_metadata(model, facts | {"labels": ["a", "b", "c"]})
+
+
+def test_labels_and_probabilities_of_an_image_file(model, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(add_metadata(model, FACTS))
+    Image.new("RGB", (40, 50), (10, 200, 30)).save(tmp_path / "image.png")
+    answers = tflite.probabilities(path, tmp_path / "image.png")
+    assert list(answers) == FACTS["labels"] and sum(answers.values()) == pytest.approx(1, abs=1e-3)
