@@ -52,7 +52,6 @@ class NotFit(ValueError):
 
 
 def tags(cell: NotebookNode) -> list[str]:
-    """The tags of a cell."""
     return cell.metadata.get("tags", [])
 
 
@@ -68,52 +67,41 @@ def check_run(run: Path) -> None:
     """
     if not (run / STATE).is_file():
         raise NotFit(f"Expected the folder of a run, with {STATE} in it; found none in {run.name}.")
-    state = json.loads((run / STATE).read_text(encoding="utf-8"))
-    ended = {name for name, entry in state["notebooks"].items() if entry["status"] == COMPLETE}
-    if missing := [path.stem for path in numbered_notebooks() if path.stem not in ended]:
-        raise NotFit(
-            f"Expected a complete run of all notebooks, but {', '.join(missing)} did not complete in it. Run them with "
-            "the side roads: make run ARGS=--all."
+    state, metrics = json.loads((run / STATE).read_text(encoding="utf-8")), read_metrics(run)
+    entries = state["notebooks"]
+    missing = [
+        path.stem for path in numbered_notebooks() if entries.get(path.stem, {}).get("status") != COMPLETE
+    ]
+    changed = sorted(set(state["parameters"]) - {"data_dir", "other_sources"})
+    data, conversion, evaluation = (metrics.get(name, {}) for name in ("data", "conversion", "evaluation"))
+    model = run / "models" / MODEL_FILE
+    digests = {"the converted file": conversion.get("sha256"), "the evaluated one": evaluation.get("sha256")}
+    digests["the run's"] = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None
+    refusals = {
+        f"a complete run of all notebooks, but {', '.join(missing)} did not complete in it. Run them all, with the side "
+        "roads: make run ARGS=--all.": missing,
+        "a run in one piece, found one that was resumed: its figures may come from different code. Run all notebooks "
+        "again.": state["resumed"] or any("stale" in entry for entry in entries.values()),
+        f"a run with the notebooks' own parameters, found others for {', '.join(changed)}.": changed,
+        f"a run on the SUN 09 images, found one on others ({data.get('source')}).": data.get("source")
+        != "SUN 09",
+        "a run with the other sources too, found SUN 09 alone. Name their folder.": not data.get("sources"),
+        # Notebook 07 converts Xception; notebook 03 may find its features in the cache, and needs no weights.
+        "a run with Xception, found one without. Name the folder of its weights in SCENES_WEIGHTS_DIR.": "Xception"
+        not in json.dumps(conversion),
+        "one file to be converted, evaluated and served, found the SHA-256 "
+        + ", ".join(f"{str(digest)[:12]} of {name}" for name, digest in digests.items()): len(
+            {*digests.values()}
         )
-    if state["resumed"] or any("stale" in entry for entry in state["notebooks"].values()):
-        raise NotFit(
-            "Expected a run in one piece, found one that was resumed: its figures may come from different code. "
-            "Run all notebooks again."
-        )
-    if changed := set(state["parameters"]) - {"data_dir", "other_sources"}:
-        raise NotFit(
-            f"Expected a run with the notebooks' own parameters, found others for {', '.join(sorted(changed))}."
-        )
-    metrics = read_metrics(run)
-    if metrics["data"]["source"] != "SUN 09":
-        raise NotFit(
-            f"Expected a run on the SUN 09 images, found one on others ({metrics['data']['source']})."
-        )
-    if not metrics["data"].get("sources"):
-        raise NotFit("Expected a run with the other sources too, found SUN 09 alone. Name their folder.")
-    # Notebook 07 converts Xception; notebook 03 may find its features in the cache, and needs no weights.
-    if "Xception" not in json.dumps(metrics["conversion"]):
-        raise NotFit(
-            "Expected a run with Xception, found one without. Name the folder of its weights in SCENES_WEIGHTS_DIR."
-        )
-    digests = {name: metrics[name].get("sha256") for name in ("conversion", "evaluation")}
-    with (run / "models" / MODEL_FILE).open("rb") as stream:
-        digests[f"models/{MODEL_FILE}"] = hashlib.file_digest(stream, "sha256").hexdigest()
-    if len(set(digests.values())) > 1:
-        listed = ", ".join(f"{name} {str(digest)[:12]}" for name, digest in digests.items())
-        raise NotFit(
-            f"Expected the converted, the evaluated and the served file to be one; their SHA-256: {listed}."
-        )
+        > 1,
+    }
+    for words, refused in refusals.items():
+        if refused:
+            raise NotFit(f"Expected {words}")
 
 
 def publish(run: Path) -> list[Path]:
-    """Makes a run's notebooks, metrics and models the committed ones.
-
-    Args:
-        run: folder of a complete run on the SUN 09 images, in one piece and with the notebooks' own parameters.
-
-    Returns:
-        The files written.
+    """Makes a run's notebooks, metrics and models the committed ones, and returns the files written.
 
     Raises:
         NotFit: see `check_run`.

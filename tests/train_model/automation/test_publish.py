@@ -68,7 +68,7 @@ def test_a_run_of_all_becomes_the_committed_one(run, repository):
         ("metrics.json", ("data", "source"), "own", "Expected a run on the SUN 09 images"),
         ("metrics.json", ("data", "sources"), {}, "the other sources too"),
         ("metrics.json", ("conversion", "tradeoff"), [], "SCENES_WEIGHTS_DIR"),
-        ("metrics.json", ("evaluation", "sha256"), "0" * 64, "evaluation 000000000000"),
+        ("metrics.json", ("evaluation", "sha256"), "0" * 64, "000000000000 of the evaluated one"),
     ],
 )
 def test_only_the_study_itself_is_published(run, repository, file, place, value, words):
@@ -86,7 +86,7 @@ def test_a_model_that_was_not_evaluated_is_not_published(run, repository, capsys
     (run / "models" / publish.MODEL_FILE).write_bytes(b"another model")
     assert publish.main(["publish", str(run)]) == 1
     assert capsys.readouterr().err.startswith(
-        "Expected the converted, the evaluated and the served file to be one"
+        "Expected one file to be converted, evaluated and served, found the SHA-256"
     )
     assert publish.main(["publish", str(run / "models")]) == 1
     assert "Expected the folder of a run" in capsys.readouterr().err
