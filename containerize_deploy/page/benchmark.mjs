@@ -31,19 +31,22 @@ const commands = {
     return milliseconds;
   },
 
-  /** Answers of files: title, percentages, and milliseconds in all. */
+  /** Answers of files, as the page saves them; of a single one the milliseconds that the page shows. */
   async answers({ files }) {
     const input = await page.$("#files");
     await input.uploadFile(...files);
-    const cards = "#answers .answer[data-label], #answers [data-state=failed]";
-    await page.waitForFunction((cards, count) => document.querySelectorAll(cards).length === count, {}, cards, files.length);
-    const given = await page.$$eval("#answers ol > li", (cards) =>
-      cards.map((card) => ({
-        title: card.querySelector("h3").innerText,
-        shares: [...card.querySelectorAll(".share")].map((share) => parseFloat(share.innerText)),
-        milliseconds: parseFloat(card.querySelector(".time")?.innerText),
-      })),
-    );
+    const done = "#answers [data-state=answered], #answers [data-state=failed]";
+    await page.waitForFunction((done, count) => document.querySelectorAll(done).length === count, { timeout: 120_000 }, done, files.length);
+    const given = await page.evaluate(async () => {
+      const create = URL.createObjectURL;
+      const saved = await new Promise((resolve) => {
+        URL.createObjectURL = (blob) => (resolve(blob), create.call(URL, blob));
+        document.querySelector("#save-json").click();
+      });
+      URL.createObjectURL = create;
+      const [, milliseconds] = /([\d.]+) ms/.exec(document.querySelector("#answers .time")?.textContent) ?? [];
+      return { answers: JSON.parse(await saved.text()), milliseconds: Number(milliseconds) };
+    });
     await page.click("#clear");
     return given;
   },
@@ -69,8 +72,9 @@ const commands = {
   async screenshot({ path }) {
     await commands.visit({ again: true });
     await page.setViewport({ width: 960, height: 720 });
-    for (const example of ["mountain", "forest", "coast"]) await page.click(`[data-example="${example}.jpg"]`);
-    await page.waitForFunction(() => document.querySelectorAll("#answers .answer[data-label]").length === 3);
+    const examples = await page.$$("[data-example]");
+    for (const example of examples) await example.click();
+    await page.waitForFunction((count) => document.querySelectorAll("#answers [data-state=answered]").length === count, {}, examples.length);
     await page.evaluate(() => document.activeElement.blur());
     await page.screenshot({ path, fullPage: true });
     await page.click("#clear");
@@ -79,6 +83,9 @@ const commands = {
 
   version: () => browser.version(),
 };
+
+const browserSession = await browser.target().createCDPSession();
+await browserSession.send("Browser.setDownloadBehavior", { behavior: "deny" }); // what the page saves is read in the page
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { do: name, ...options } = JSON.parse(line);
