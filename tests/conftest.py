@@ -47,12 +47,28 @@ def real_images() -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """A folder with twelve small synthetic images per scene, told apart by their colour."""
+    """A folder with twelve small synthetic images for each of the study's classes, which differ in colour."""
     rng = np.random.default_rng(0)
     colours = {"coast": (60, 110, 190), "forest": (40, 120, 50), "mountain": (150, 140, 135)}
-    for scene in CLASSES:
-        (tmp_path / "images" / scene).mkdir(parents=True)
+    for label in CLASSES:
+        (tmp_path / "images" / label).mkdir(parents=True)
         for number in range(12):
-            pixels = rng.normal(colours[scene], 25, (48, 48, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "images" / scene / f"{scene}_{number:02d}.jpg")
+            pixels = rng.normal(colours[label], 25, (48, 48, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{label}_{number:02d}.jpg")
     return tmp_path / "images"
+
+
+@pytest.fixture(scope="session")
+def awkward_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of five classes with awkward names and four images of other things, drawn; read it, don't write to it."""
+    folder = tmp_path_factory.mktemp("awkward") / "images"
+    # The accent is decomposed, as Apple's disks have it; in NFC and code point order: 2024, Old Town, café, другое, 海.
+    names = ("Old Town", "cafe\u0301", "\u0434\u0440\u0443\u0433\u043e\u0435", "\u6d77", "2024", "other")
+    for seed, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        rng = np.random.default_rng(seed)
+        for number in range(4 if name == "other" else 8):
+            levels = rng.normal(40 * seed + 30, 12, (6, 6, 3)).clip(0, 255).astype(np.uint8)
+            image = Image.fromarray(levels).resize((64, 48), Image.Resampling.BICUBIC)
+            image.save(folder / name / f"{number}.jpg")
+    return folder

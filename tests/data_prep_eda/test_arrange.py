@@ -17,9 +17,9 @@ def jpeg(colour):
     return stream.getvalue()
 
 
-def test_the_manifest_holds_facts_of_three_sources():
-    assert len(wanted()) == 4587
-    assert {source for source, _ in wanted().values()} == {"miml", "corel5k", "corel1k"}
+def test_the_manifest_holds_facts_of_four_sources():
+    assert len(wanted()) == 4817
+    assert {image.source for image in wanted().values()} == {"miml", "corel5k", "corel1k", "pexels"}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_the_manifest_holds_facts_of_three_sources():
         ("../corel1k_102.jpg", None, None),
         ("/corel1k_102.jpg", None, None),
         ("corel1k_5.jpg", None, None),
+        ("other_sources/pexels/other/near_scenery_pexels_001.jpg", None, "near_scenery_pexels_001.jpg"),
     ],
 )
 def test_names_and_the_originals_numbers_are_understood(path, source, name):
@@ -67,6 +68,7 @@ def test_a_published_archive_is_arranged(published, tmp_path, capsys):
     assert main(["--source", str(published), "--as", "corel1k", "--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "corel1k: 3 of 970 images" in said.out and "left out: corel1k_104.jpg" in said.err
+    assert "byte for byte: corel1k_102.jpg, corel1k_103.jpg, corel1k_801.jpg." in said.out
     missing = (out / "corel1k" / "missing.txt").read_text().splitlines()
     assert len(missing) == 967 and "coast/corel1k_106.jpg: not in what was arranged" in missing
     assert not (out / "miml").exists(), "a source that nobody has is no trouble"

@@ -1,4 +1,4 @@
-"""Further sources: found beside the data, any subset of scenes, copies of known images left out and listed."""
+"""Further sources: found beside the data, any subset of classes, copies of known images left out and listed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dataset(images):
 
 @pytest.fixture
 def folder(dataset):
-    """A folder of two sources beside the data set: one whole, one with a single scene."""
+    """A folder of two sources beside the data set: one whole, one with a single class."""
     place = dataset.folder.parent / "other_sources"
     for number, name in enumerate(("coast", "forest", "mountain", "other")):
         textured(place / "first" / name / f"desert_first_{number}.jpg", 10 + number)
@@ -54,7 +54,7 @@ def test_sources_beside_the_data_are_found_and_joined(dataset, folder):
     assert len(table) == len(dataset.images) + 5
     assert set(table["source"]) == {"own", "first", "second"}
     assert set(table.loc[table["source"] != "own", "split"]) == {"train"}
-    assert table.loc[table["scene"] == "other", "theme"].tolist() == ["desert"]
+    assert table.loc[table["label"] == "other", "theme"].tolist() == ["desert"]
 
 
 def test_copies_of_the_data_set_and_of_other_sources_are_left_out_by_name(dataset, folder):
@@ -85,7 +85,7 @@ def test_a_folder_without_scenes_is_explained(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("image", ["coast/sea.jpg", "sea.jpg"])
-def test_a_source_that_is_named_like_a_scene_is_to_be_renamed(dataset, folder, image):
+def test_a_source_that_is_named_like_a_class_is_to_be_renamed(dataset, folder, image):
     textured(folder / "other" / image, 30)
     with pytest.raises(DatasetError, match=r"named otherwise than .*, found other\. Rename it"):
         load_sources("", dataset)
@@ -116,6 +116,42 @@ def test_the_copies_of_sun_09_among_the_real_sources_are_left_out(real_images):
     assert len(sources.rejected) < 80, "no more than the copies"
 
 
+def test_sources_of_other_classes_never_join_by_themselves(awkward_classes, dataset, folder, tmp_path):
+    shutil.copytree(awkward_classes, tmp_path / "mine")
+    own = load_dataset(str(tmp_path / "mine"))
+    assert own.folder.parent / "other_sources" == folder
+    assert load_sources("", own).folder is None
+
+
+def test_other_of_sources_that_know_not_all_classes_may_hold_one(dataset, folder, tmp_path):
+    for name in ("coast", "forest", "desert"):
+        for number in range(3):
+            textured(tmp_path / "mine" / name / f"{number}.jpg", 100 + 10 * len(name) + number)
+    shutil.rmtree(folder / "first/mountain")
+    own = load_dataset(str(tmp_path / "mine"))
+    sources = load_sources("", own)
+    assert set(sources.images["label"]) == {"coast", "forest"}
+    assert "may hold images of desert: no source has such a folder" in str(sources)
+    (folder / "second/desert").mkdir()
+    assert "other" in set(load_sources("", own).images["label"])
+
+
+def test_folders_of_no_class_are_listed_where_the_sources_are_named(dataset, folder):
+    textured(folder / "second/kitchen/one.jpg", 40)
+    sources = load_sources(str(folder), dataset)
+    assert "kitchen: a folder of no class of the data set" in str(sources)
+    assert len(sources.images) == 5
+
+
+def test_others_of_the_data_set_keep_their_split_and_their_folder_is_their_theme(dataset):
+    for number in range(3):
+        textured(dataset.folder / "other/desert" / f"{number}.jpg", 50 + number)
+    own = load_dataset(str(dataset.folder))
+    table = all_images(own, load_sources("", own))
+    others = table[table["label"] == "other"]
+    assert set(others["theme"]) == {"desert"} and set(others["split"]) == {"train", "validation", "test"}
+
+
 def test_known_copies_are_left_out_where_the_data_set_has_what_they_show():
     rows = [{"path": f"/{name}", "source": "miml", "name": name} for name in ("miml_423.jpg", "miml_1.jpg")]
     shown = "m_mountain_snowy_mountain_land778.jpg"
@@ -123,7 +159,7 @@ def test_known_copies_are_left_out_where_the_data_set_has_what_they_show():
     assert other_sources._known(rows, {"of_my_own.jpg"}) == {}
 
 
-def test_one_image_under_two_scenes_of_a_source_is_neither(dataset, folder):
+def test_one_image_under_two_labels_of_a_source_is_neither(dataset, folder):
     shutil.copy(folder / "first/coast/desert_first_0.jpg", folder / "first/mountain/again.jpg")
     rejected = load_sources("", dataset).rejected
     assert set(rejected["reason"]) == {"the same image lies under coast and mountain"} and len(rejected) == 2

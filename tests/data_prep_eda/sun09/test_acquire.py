@@ -1,10 +1,8 @@
-"""Acquisition, against a web server that misbehaves, hostile archives, and kill -9."""
+"""The acquisition as a whole: from the web, from archives and folders, interrupted, killed, and run again."""
 
 import contextlib
 import errno
-import gzip
 import hashlib
-import http.server
 import io
 import json
 import multiprocessing
@@ -12,7 +10,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import tarfile
 import threading
@@ -27,13 +24,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_prep_eda import collection
+from data_prep_eda.collection import Wanted
 from data_prep_eda.preprocessing import MAX_BYTES
+from data_prep_eda.sun09 import CLASSES
 from data_prep_eda.sun09 import acquire as sun09
 from data_prep_eda.sun09.acquire import IMAGE_FOLDER, acquire, main, match
 from data_prep_eda.sun09.sources import AcquisitionError
+from tests.data_prep_eda.sun09.archive_server import Server
 
-SCENES = ("coast", "forest", "mountain")
-WANTED = sun09.wanted()
+WANTED = {name: image.label for name, image in sun09.wanted().items()}
 
 
 def jpeg(seed: int) -> bytes:
@@ -71,74 +71,6 @@ def make_tar(names, mode: str = "w", top: str = "sun09/", extra=lambda archive: 
     return stream.getvalue()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves one file on the loopback; its attributes say how it misbehaves.
-
-    Attributes:
-        content: what it serves.
-        claimed: the length that it announces, if not the true one.
-        kind: content type.
-        ranges: whether it honours range requests.
-        tag: entity tag.
-        statuses: answers to the next requests; then 200.
-        drops: bytes after which the next connections break off; then none do.
-        stalls: bytes after which the next connections fall silent.
-        throttle: seconds of pause for every 4 kB.
-        asked: first byte of each request.
-        paths: path of each request.
-    """
-
-    daemon_threads = True
-    content, claimed, kind, ranges, tag, throttle = b"", None, "application/x-tar", True, '"one"', 0.0
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.statuses, self.drops, self.stalls, self.asked, self.paths = [], [], [], [], []
-        self.url = f"http://127.0.0.1:{self.server_port}/sun09.tar"
-
-    def handle_error(self, *_):
-        pass  # clients that go away are what is tested
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        server = self.server
-        server.paths.append(self.path)
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked else 0
-        server.asked.append(start)
-        if server.statuses:
-            self.send_error(server.statuses.pop(0))
-            return
-        length = server.claimed or len(server.content)
-        if start and server.ranges:
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{length - 1}/{length}")
-        else:
-            start = 0
-            self.send_response(200)
-        self.send_header("Content-Type", server.kind)
-        self.send_header("Content-Length", str(length - start))
-        self.send_header("ETag", server.tag)
-        self.end_headers()
-        drop = server.drops.pop(0) if server.drops else None
-        stall = server.stalls.pop(0) if server.stalls else None
-        with contextlib.suppress(OSError):
-            for position in range(start, len(server.content), 4096):
-                if drop is not None and position - start >= drop:
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                    return
-                if stall is not None and position - start >= stall:
-                    time.sleep(1.5)
-                    return
-                self.wfile.write(server.content[position : position + 4096])
-                if server.throttle:
-                    time.sleep(server.throttle)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server():
     with Server() as running:
@@ -151,7 +83,8 @@ def server():
 @pytest.fixture
 def few(monkeypatch):
     """Only 58 images are wanted."""
-    monkeypatch.setattr(sun09, "wanted", lambda: FEW)
+    wanted = {name: Wanted("SUN 09", label, "") for name, label in FEW.items()}
+    monkeypatch.setattr(sun09, "wanted", lambda: wanted)
     return FEW
 
 
@@ -174,7 +107,7 @@ def expected(names) -> dict[str, bytes]:
 
 def assert_nothing_half_written(out: Path) -> None:
     """Under its own name, that is: a process that is killed may leave a hidden file, which no reader takes."""
-    for scene in SCENES:
+    for scene in CLASSES:
         for path in (out / scene).glob("[!.]*"):
             assert path.read_bytes() == PHOTOGRAPHS[path.name]
 
@@ -249,21 +182,6 @@ def test_changed_archive_is_read_from_the_start(server, few, tmp_path):
     assert tree(tmp_path / "out") == expected(few)
 
 
-def test_archive_that_changes_while_read_is_noticed(server, few, tmp_path):
-    server.content, server.drops = make_tar(few), [80_000]
-    real = server.finish_request
-
-    def swap(*arguments):
-        if len(server.asked) == 1:
-            server.tag = '"two"'
-        return real(*arguments)
-
-    server.finish_request = swap
-    with pytest.raises(AcquisitionError, match="it changed on the server"):
-        fetch(server.url, tmp_path / "out")
-    assert_nothing_half_written(tmp_path / "out")
-
-
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:300])])
 def test_deleted_or_damaged_image_is_fetched_again(server, few, tmp_path, harm):
     server.content, server.drops = make_tar(few), [80_000, 0, 0, 0]
@@ -311,25 +229,6 @@ def test_server_trouble_is_one_sentence_and_a_code(server, few, tmp_path, capsys
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(sentence, said) and said.startswith("Expected ")
     assert not tree(tmp_path / "out")
-
-
-def test_no_server_is_one_sentence(few, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}/sun09.tar"
-    with pytest.raises(AcquisitionError, match="found no way on after 2 more attempts"):
-        fetch(url, tmp_path / "out")
-
-
-def test_an_address_is_encoded_once(server, few, tmp_path):
-    server.content = make_tar(few)
-    fetch(server.url.replace("sun09", "Bücher/my%20sun 09"), tmp_path / "out")
-    assert server.paths == ["/B%C3%BCcher/my%20sun%2009.tar"]
-
-
-@pytest.mark.parametrize("address", ["[::1/x", "127.0.0.1:port/x", ".../x"])
-def test_what_is_no_address_is_one_sentence_and_not_tried_again(few, tmp_path, address):
-    with pytest.raises(AcquisitionError, match="Expected a valid address, found http://"):
-        fetch(f"http://{address}", tmp_path / "out")
 
 
 @pytest.mark.parametrize("how", ["in an image", "between members", "damaged header", "in transit"])
@@ -389,38 +288,6 @@ def test_hostile_members_do_no_harm(few, tmp_path):
     assert all(not path.is_symlink() for path in tmp_path.rglob("*"))
 
 
-def test_header_that_claims_gigabytes_is_refused(few, tmp_path):
-    info = tarfile.TarInfo("header")
-    info.type, info.size = tarfile.XHDTYPE, 6 * 2**30
-    (tmp_path / "a.tar").write_bytes(info.tobuf() + bytes(20_480))
-    with pytest.raises(AcquisitionError, match="a header claims 6442450944 bytes"):
-        acquire(str(tmp_path / "a.tar"), tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("size", "form"),
-    [(2**42, tarfile.GNU_FORMAT), (2**42, tarfile.PAX_FORMAT), (-2048, tarfile.PAX_FORMAT)],
-)
-def test_member_that_claims_an_absurd_size_is_refused(few, tmp_path, size, form):
-    info = tarfile.TarInfo("a.jpg")
-    info.size = size
-    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(form) + bytes(20_480)))
-    with pytest.raises(AcquisitionError, match=f"a member claims {size} bytes"):
-        acquire(str(tmp_path / "a.tar.gz"), tmp_path / "out")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_damaged_member_of_a_zip_is_one_image_missing(few, tmp_path, method):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
-        for name in few:
-            archive.writestr(name, PHOTOGRAPHS[name])
-    content = (tmp_path / "a.zip").read_bytes()
-    start = 50 + len(next(iter(few)))  # in the first image, which lies behind 30 bytes and its name
-    (tmp_path / "a.zip").write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
-    rejected = acquire(str(tmp_path / "a.zip"), tmp_path / "out").rejected
-    assert list(rejected) == [next(iter(few))] and "unreadable in its archive" in rejected.popitem()[1]
-
-
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_archives_with_flipped_bytes_never_leave_anything_but_images(data, tmp_path_factory):
@@ -465,11 +332,9 @@ def test_what_lies_above_the_folder_does_not_matter(top):
 
 def local_source(kind: str, folder: Path) -> Path:
     """The 58 images in one of the forms that people have them in."""
-    if kind in ("tar", "tar.gz", "tar.xz"):
+    if kind.startswith("tar"):
         path = folder / f"sun09.{kind}"
-        path.write_bytes(
-            make_tar(FEW, mode={"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}[kind], top="other/")
-        )
+        path.write_bytes(make_tar(FEW, mode=f"w:{kind[4:]}", top="other/"))
         return path
     if kind == "zip":
         with zipfile.ZipFile(folder / "data_sun09.zip", "w") as archive:
@@ -486,7 +351,7 @@ def local_source(kind: str, folder: Path) -> Path:
     return folder / "source"
 
 
-KINDS = ["tar", "tar.gz", "tar.xz", "zip", "class folders", "flat folder", "unpacked archive"]
+KINDS = ["tar", "tar.gz", "tar.bz2", "tar.xz", "zip", "class folders", "flat folder", "unpacked archive"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -555,22 +420,11 @@ def test_file_in_place_of_the_folder_is_one_sentence(few, tmp_path, capsys):
     assert "is a file. Name another folder" in capsys.readouterr().err
 
 
-def test_two_runs_at_once_do_the_work_twice_and_lose_nothing(few, tmp_path):
+def test_of_two_runs_at_once_one_waits_and_nothing_is_lost(few, tmp_path):
     source = str(local_source("tar", tmp_path))
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: acquire(source, tmp_path / "out"), range(2)))
     assert tree(tmp_path / "out") == expected(few)
-
-
-def test_two_runs_at_once_write_one_whole_zip(few, tmp_path, monkeypatch):
-    source = str(local_source("tar", tmp_path))
-    acquire(source, tmp_path / "out")
-    real = zipfile.ZipFile.writestr
-    monkeypatch.setattr(zipfile.ZipFile, "writestr", lambda *given: (time.sleep(0.005), real(*given)))
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: acquire(source, tmp_path / "out", tmp_path / "out.zip"), range(2)))
-    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
-        assert archive.testzip() is None and len(archive.namelist()) == len(few) + 1
 
 
 def test_what_a_killed_run_left_is_cleared_away(few, tmp_path):
@@ -583,18 +437,18 @@ def test_what_a_killed_run_left_is_cleared_away(few, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(server, few, tmp_path, capsys, monkeypatch):
     server.content = make_tar(few)
-    real, calls = sun09.Collection.offer, iter(range(1000))
+    real, calls = collection.Collection.offer, iter(range(1000))
 
     def interrupted(*arguments):
         if next(calls) == 20:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(sun09.Collection, "offer", interrupted)
+    monkeypatch.setattr(collection.Collection, "offer", interrupted)
     assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 130
     assert "same command continues" in capsys.readouterr().err
     noted = json.loads((tmp_path / "out/.position.json").read_text())
-    assert len(noted["found"]) == 20
+    assert noted["images"] == 20
     assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 0
     assert tree(tmp_path / "out") == expected(few)
 
@@ -642,3 +496,27 @@ def test_a_damaged_image_that_the_source_cannot_replace_stays(tmp_path):
     damaged.write_bytes(whole.read_bytes()[:300])
     assert main(["--source", str(tmp_path), "--out", str(tmp_path)]) == 0
     assert damaged.is_file() and damaged.name in (tmp_path / "missing.txt").read_text()
+
+
+def test_images_that_are_not_the_studys_are_named(few, tmp_path, monkeypatch, capsys):
+    first, second, *_ = few
+    wanted = dict(sun09.wanted())
+    wanted[first] = Wanted("SUN 09", few[first], hashlib.sha256(PHOTOGRAPHS[first]).hexdigest())
+    wanted[second] = Wanted("SUN 09", few[second], "0" * 64)
+    monkeypatch.setattr(sun09, "wanted", lambda: wanted)
+    assert main(["--source", str(local_source("tar", tmp_path)), "--out", str(tmp_path / "out")]) == 0
+    assert f"Not the study's files, byte for byte: {second}." in capsys.readouterr().out
+
+
+def test_with_split_it_goes_on_with_what_it_got(few, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(sun09.split, "main", lambda arguments: calls.append(arguments) or 0)
+    assert (
+        main(["--source", str(local_source("tar", tmp_path)), "--out", str(tmp_path / "out"), "--split"]) == 0
+    )
+    assert calls == [["--source", str(tmp_path / "out")]]
+
+
+def test_a_whole_disk_is_no_folder_to_fill(few, capsys):
+    assert main(["--source", "nowhere.tar", "--out", "/"]) == 1
+    assert "a whole disk. Name one with --out" in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""Archives, as people have them and as an attacker makes them: memory stays flat, damage is a sentence."""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import tracemalloc
+import zipfile
+
+import pytest
+
+from data_prep_eda.sun09 import sources
+from data_prep_eda.sun09.sources import AcquisitionError, members_on_disk, read_image
+
+PACKERS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+def write_tar(path, form, pack, content=b"x" * 1000):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+        for name in ("a.jpg", "deep/" * 60 + "b.jpg", "k\u00fcste/\udcfc.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    path.write_bytes(pack(stream.getvalue()))
+    return path
+
+
+def listed(path):
+    with members_on_disk(path, path.parent / "out") as (members, _):
+        return [(member.path, member.oddity or member.read()) for member in members]
+
+
+@pytest.mark.parametrize("pack", PACKERS)
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tars_are_read_as_tarfile_reads_them(tmp_path, pack, form):
+    path = write_tar(tmp_path / f"a.tar{pack}", form, PACKERS[pack])
+    with tarfile.open(path) as archive:
+        expected = [
+            (
+                info.name,
+                archive.extractfile(info).read()
+                if info.isreg()
+                else "a link, device or folder in the archive, not a file",
+            )
+            for info in archive
+        ]
+    assert listed(path) == expected
+
+
+@pytest.mark.parametrize("pack", [".gz", ".bz2", ".xz"])
+def test_what_unpacks_to_much_takes_no_memory(tmp_path, pack):
+    info = tarfile.TarInfo("big.jpg")
+    info.size = 2**26
+    path = tmp_path / f"a.tar{pack}"
+    path.write_bytes(PACKERS[pack](info.tobuf() + bytes(2**26) + bytes(1024)))
+    tracemalloc.start()
+    with members_on_disk(path, tmp_path) as (members, _):
+        (fault,) = [read_image(member)[1] for member in members]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert fault == f"claims {2**26} bytes, more than an image has"
+    assert peak < 2**23
+
+
+def test_headers_of_a_sparse_file_are_passed_over_however_many_they_are(tmp_path):
+    info = tarfile.TarInfo("sparse.jpg")
+    info.type, info.size = b"S", 512
+    head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    head[482] = 1
+    head[148:156] = b"%06o\0 " % (sum(head[:148]) + sum(head[156:]) + 8 * 32)
+    more, last = bytearray(512), bytes(512)
+    more[504] = 1
+    (tmp_path / "a.tar").write_bytes(bytes(head) + bytes(more) * 5000 + last + bytes(512) + bytes(1024))
+    ((name, oddity),) = listed(tmp_path / "a.tar")
+    assert name == "sparse.jpg" and "not a file" in oddity
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "form", "sentence"),
+    [
+        (tarfile.XHDTYPE, 6 * 2**30, tarfile.USTAR_FORMAT, "a header claims 6442450944 bytes"),
+        (tarfile.REGTYPE, 2**42, tarfile.GNU_FORMAT, f"a member claims {2**42} bytes"),
+        (tarfile.REGTYPE, 2**42, tarfile.PAX_FORMAT, f"a member claims {2**42} bytes"),
+        (tarfile.REGTYPE, -2048, tarfile.PAX_FORMAT, "a member claims -2048 bytes"),
+    ],
+)
+def test_absurd_sizes_are_refused(tmp_path, kind, size, form, sentence):
+    info = tarfile.TarInfo("a.jpg")
+    info.type, info.size = kind, size
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(form) + bytes(20_480)))
+    with pytest.raises(AcquisitionError, match=sentence):
+        listed(tmp_path / "a.tar.gz")
+
+
+def test_xz_that_asks_for_much_memory_is_refused(tmp_path, monkeypatch):
+    path = write_tar(tmp_path / "a.tar.xz", tarfile.GNU_FORMAT, lzma.compress)
+    monkeypatch.setattr(sources, "MAX_WINDOW", 2**16)
+    with pytest.raises(AcquisitionError, match="Memory usage limit"):
+        listed(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive at all", bytes(100)])
+def test_what_is_no_archive_is_a_sentence(tmp_path, content):
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(AcquisitionError, match="Expected a whole tar archive"):
+        listed(tmp_path / "a.tar")
+
+
+def zipped(path, content, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("first.jpg", content)
+        archive.writestr("second.jpg", b"whole")
+    return path
+
+
+def test_a_damaged_member_of_a_zip_is_named_and_the_next_one_read(tmp_path):
+    path = zipped(tmp_path / "a.zip", bytes(range(256)) * 40)
+    path.write_bytes(path.read_bytes().replace(path.read_bytes()[45:60], b"\xff" * 15))
+    with members_on_disk(path, tmp_path) as (members, _):
+        first, second = members
+        assert "unreadable in its archive" in read_image(first)[1] and second.read() == b"whole"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_unpack_without_bounds_are_named(tmp_path, method):
+    with members_on_disk(zipped(tmp_path / "a.zip", b"x" * 999, method), tmp_path) as (members, _):
+        assert "unpack it and name the folder" in read_image(next(members))[1]
+
+
+def test_a_zip_whose_directory_is_huge_is_refused_before_it_is_read(tmp_path):
+    path = zipped(tmp_path / "a.zip", b"x")
+    content = bytearray(path.read_bytes())
+    content[-10:-6] = (2**25).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(AcquisitionError, match="its directory takes 33554432 bytes"):
+        listed(path)

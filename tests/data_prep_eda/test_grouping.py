@@ -1,0 +1,50 @@
+"""Leak-free splits: groups stay whole, every class is everywhere, the same images give the same split."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep_eda.dataset import SPLITS
+from data_prep_eda.grouping import grouped_split
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 6), min_size=90, max_size=120))
+def test_large_classes_keep_groups_whole_and_shares_even(seed, sizes):
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    labels = np.array(["a", "b", "c"])[group % 3]
+    splits = grouped_split(labels, group, seed)
+    for members in range(len(sizes)):
+        assert len(set(splits[group == members])) == 1
+    for label in "abc":
+        shares = [np.mean(splits[labels == label] == part) for part in SPLITS]
+        assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.12)
+    assert list(grouped_split(labels, group, seed)) == list(splits)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.lists(st.integers(1, 5), min_size=3, max_size=12), min_size=2, max_size=8), st.integers(0, 99)
+)
+def test_small_classes_are_in_every_split_and_groups_stay_whole(classes, seed):
+    labels, group = [], []
+    for label, sizes in enumerate(classes):
+        for size in sizes:
+            labels += [f"class {label}"] * size
+            group += [len(set(group))] * size
+    labels, group = np.array(labels), np.array(group)
+    splits = grouped_split(labels, group, seed)
+    for label in np.unique(labels):
+        assert set(splits[labels == label]) == set(SPLITS)
+    assert all(len(set(splits[group == number])) == 1 for number in np.unique(group))
+
+
+def test_fifteen_images_are_two_for_validation_and_two_for_test():
+    splits = grouped_split(["a"] * 15 + ["b"] * 15, range(30))
+    assert [list(splits[:15]).count(part) for part in SPLITS] == [11, 2, 2]
+
+
+def test_two_images_of_other_things_are_no_obstacle():
+    splits = grouped_split(["a"] * 5 + ["b"] * 5 + ["other"] * 2, range(12))
+    assert "train" in splits[10:]
