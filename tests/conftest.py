@@ -25,7 +25,10 @@ os.environ["PATH"] = (
 )
 
 # Files that take longest: they start first, so that no worker is left with one at the end.
-LONGEST = ("test_notebooks_real.py", "test_notebooks.py", "test_page.py", "test_deploy_guides.py")
+LONGEST = (
+    *("test_notebooks_real.py", "test_notebooks.py", "test_notebooks_own_classes.py", "test_page.py"),
+    "test_deploy_guides.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
