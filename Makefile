@@ -1,4 +1,4 @@
-# make run · test · test-unit · data · sweep · benchmark · page · export · publish · lock        (make help lists all)
+# make run · test · test-unit · data · sweep · benchmark · page · site · export · publish · lock        (make help lists all)
 #
 # PYTHON is only needed once, to create .venv; everything else runs in it. By default it is the first of these that
 # works: some that lie on a PATH only say that they are not installed.
@@ -15,7 +15,7 @@ ARGS   ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-TARGETS := help setup run test test-unit test-slow data other-sources sweep benchmark benchmark-serving benchmark-page page export \
+TARGETS := help setup run test test-unit test-slow data other-sources sweep benchmark benchmark-serving benchmark-page page site export \
 	publish clean-notebooks lint lock clean
 .PHONY: $(TARGETS)
 
@@ -96,6 +96,18 @@ benchmark-serving: $(TESTS)  ## latency, cold start, memory and size of the serv
 page: $(STAMP)  ## serve the page that runs the model in the browser; ARGS='--port 8001', ARGS=--no-serve
 	@$(BIN)/python -m containerize_deploy.page $(ARGS)
 
+SITE_ENV := build/site-env
+$(SITE_ENV)/.installed: containerize_deploy/site/requirements.txt
+	@echo "Installing Sphinx into $(SITE_ENV) (a minute, once)"
+	@$(PYTHON) -m venv --clear $(SITE_ENV)
+	@$(SITE_ENV)/bin/python -m pip install --quiet --no-compile --no-deps --disable-pip-version-check -r $<
+	@touch $@
+
+site: $(STAMP) $(SITE_ENV)/.installed  ## build/site: the notebooks, guides and the page, as static files
+	@$(SITE_ENV)/bin/sphinx-build --quiet -c containerize_deploy/site -d build/site-cache . build/site
+	@$(BIN)/python -m containerize_deploy.page --no-serve --out build/site/page --home ../
+	@echo "The site is in $(CURDIR)/build/site"
+
 benchmark-page: $(TESTS)  ## bytes, times and agreement of the page in Chromium; ARGS=--publish
 	@$(BIN)/python -m containerize_deploy.page.benchmark --images $(wildcard $(REAL)/other_sources) $(ARGS)
 
@@ -121,6 +133,9 @@ lock: $(STAMP)  ## compile both requirements files from pyproject.toml, for all 
 	@{ echo "# What only tests need. This file is written by: make lock"; echo "-r requirements.txt"; \
 		grep -vxFf requirements.txt .lock-all; } > requirements-test.txt
 	@rm .lock-all
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"], sep="\n")' \
+		| $(BIN)/uv pip compile - --universal --python-version 3.11 --quiet --custom-compile-command "make lock" \
+		--output-file containerize_deploy/site/requirements.txt
 
 clean:  ## remove what is generated, but neither data nor runs nor .venv
 	@rm -rf build .cache .pytest_cache .ruff_cache .hypothesis

@@ -3,42 +3,38 @@
 import { Problem } from "./decode.js";
 import { loadAndCompile, loadLiteRt, Tensor } from "./litert/index.js";
 import { readFacts } from "./metadata.js";
-import { resize } from "./resize.js";
 
-const MODEL = "scene-classifier-model.tflite";
+const PATIENCE = 10_000; // milliseconds without a byte after which a line counts as stalled
 
 /**
  * Loads LiteRT.js and the model.
  *
+ * @param {(sentence: string) => void} report is told how far it is.
  * @returns {Promise<Classifier>}
  * @throws {Problem} the browser lacks something, or a file did not come.
  */
-export async function load() {
-  if (typeof createImageBitmap !== "function") {
-    throw new Problem("This browser is too old: one from 2022 or later will do.");
-  }
+export async function load(report) {
   if (typeof WebAssembly !== "object") {
     throw new Problem(
       "This browser has no WebAssembly, or it is switched off (as in a lockdown mode), and the model needs it.",
     );
   }
-  if (!canvasIsHonest()) {
-    throw new Problem(
-      "This browser changes the pixels that pages read, as a protection against tracking, and answers would be " +
-        "wrong. Allow this page to read canvas data, then load it again.",
-    );
+  if (typeof createImageBitmap !== "function" || typeof OffscreenCanvas !== "function") {
+    throw new Problem("This browser is too old: one from 2023 or later will do.");
   }
   // LiteRT.js reports its progress as errors.
   self.Module = { printErr: (line) => /^(INFO|WARNING): /.test(line) || console.error(line) };
-  const [bytes] = await Promise.all([
-    fetchModel(),
+  const [bytes, eye] = await Promise.all([
+    fetchModel(report),
+    openEye(),
     loadLiteRt("./litert/").catch(() => {
       throw new Problem("The runtime, LiteRT.js, did not load. Check the connection, or try a newer browser.");
     }),
   ]);
   try {
-    const facts = readFacts(bytes);
-    const classifier = new Classifier(await loadAndCompile(bytes, { accelerator: "wasm" }), facts);
+    const digest = crypto.subtle?.digest("SHA-256", bytes); // only on secure pages
+    const facts = { ...readFacts(bytes), digest };
+    const classifier = new Classifier(await loadAndCompile(bytes, { accelerator: "wasm" }), facts, eye);
     // The first run is slower than the others, and tells whether the model is one of this kind.
     const { probabilities } = await classifier.run(new Uint8Array(classifier.size ** 2 * 3));
     if (probabilities.length !== facts.labels.length) throw new Error("it has not one output per label");
@@ -48,25 +44,78 @@ export async function load() {
   }
 }
 
-async function fetchModel() {
-  let response;
+async function fetchModel(report) {
+  const { href, dataset } = document.querySelector("#model");
+  const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+  let [bytes, timer] = [0, 0];
+  const stalled = () => report(`Loading the model: ${megabytes(bytes)} of ${megabytes(dataset.bytes)} MB. Nothing has come for a while: check the connection, or load the page again.`);
+  timer = setTimeout(stalled, PATIENCE);
   try {
-    response = await fetch(MODEL);
-  } catch {
-    throw new Problem("The model did not load. Check the connection.");
+    const response = await fetch(href);
+    if (!response.ok) throw new Problem(`The model did not load: the server answered ${response.status}.`);
+    const chunks = [];
+    const reader = response.body.getReader();
+    for (let step = await reader.read(); !step.done; step = await reader.read()) {
+      chunks.push(step.value);
+      bytes += step.value.length;
+      clearTimeout(timer);
+      timer = setTimeout(stalled, PATIENCE);
+      report(`Loading the model: ${megabytes(bytes)} of ${megabytes(dataset.bytes)} MB…`);
+    }
+    report("Loading the runtime, about 3 MB…");
+    return new Uint8Array(await new Blob(chunks).arrayBuffer());
+  } catch (error) {
+    throw error instanceof Problem ? error : new Problem("The model did not load. Check the connection.");
+  } finally {
+    clearTimeout(timer);
   }
-  if (!response.ok) throw new Problem(`The model did not load: the server answered ${response.status}.`);
-  return new Uint8Array(await response.arrayBuffer());
+}
+
+/** Starts the worker that decodes and resizes images; resolves to a function that asks it. */
+function openEye() {
+  const worker = new Worker("worker.js", { type: "module" });
+  const waiting = new Map();
+  return new Promise((resolve, reject) => {
+    worker.addEventListener("error", () => {
+      const problem = new Problem("A part of the page is missing or broken. Load the page again.");
+      reject(problem);
+      for (const { reject } of waiting.values()) reject(problem);
+    });
+    worker.addEventListener("message", ({ data: { id, honest, error, ...seen } }) => {
+      if (honest) return resolve(ask);
+      if (honest === false) {
+        return reject(
+          new Problem(
+            "This browser changes the pixels that pages read, as a protection against tracking, and answers would be " +
+              "wrong. Allow this page to read canvas data, then load it again.",
+          ),
+        );
+      }
+      const { resolve: answer, reject: refuse } = waiting.get(id);
+      waiting.delete(id);
+      if (error) refuse(new Problem(error));
+      else answer(seen);
+    });
+    let last = 0;
+    const ask = (question) =>
+      new Promise((resolve, reject) => {
+        const id = ++last;
+        waiting.set(id, { resolve, reject });
+        worker.postMessage({ id, ...question }, question.source instanceof ImageBitmap ? [question.source] : []);
+      });
+  });
 }
 
 class Classifier {
   /**
    * @param model a compiled LiteRT.js model.
-   * @param {{labels: string[], score_threshold: number, version: string}} facts what its metadata says.
+   * @param {object} facts what its metadata says, `labels` and `score_threshold` among them, and a promise of its `digest`.
+   * @param look what `openEye` resolves to.
    */
-  constructor(model, facts) {
+  constructor(model, facts, look) {
     this.facts = facts;
     this.model = model;
+    this.look = look;
     const [input] = model.getInputDetails();
     this.input = input.name;
     this.shape = [...input.shape];
@@ -74,25 +123,21 @@ class Classifier {
   }
 
   /**
-   * Classifies what a canvas can draw.
+   * Classifies an image.
    *
-   * @param {ImageBitmap|HTMLVideoElement} image upright.
-   * @param {number} width of it in pixels.
-   * @param {number} height of it in pixels.
-   * @param {boolean} jpeg whether it comes from a JPEG file.
-   * @returns {Promise<{label: string, probabilities: number[], score: number, inScope: boolean, modelMs: number}>}
+   * @param {Blob|ImageBitmap} source a file, or a frame that is used up.
+   * @param {boolean} keep whether a thumbnail is wanted.
+   * @returns {Promise<{label: string, probabilities: number[], score: number, thumbnail?: Blob, ms: number, modelMs: number}>}
+   * @throws {Problem} the file is no usable image; the message says why.
    */
-  async classify(image, width, height, jpeg = false) {
-    const pixels = resize(rowsOf(image, width), width, height, this.size, jpeg);
+  async classify(source, keep = true) {
     const start = performance.now();
+    const { pixels, thumbnail } = await this.look({ source, size: this.size, keep });
+    const seen = performance.now();
     const { probabilities, score } = await this.run(pixels);
-    return {
-      label: this.facts.labels[probabilities.indexOf(Math.max(...probabilities))],
-      probabilities,
-      score,
-      inScope: score >= this.facts.score_threshold,
-      modelMs: performance.now() - start,
-    };
+    const end = performance.now();
+    const label = this.facts.labels[probabilities.indexOf(Math.max(...probabilities))];
+    return { label, probabilities, score, thumbnail, ms: end - start, modelMs: end - seen };
   }
 
   /** The model's outputs for pixels `[size, size, 3]`. */
@@ -106,31 +151,4 @@ class Classifier {
       for (const used of [tensor, ...Object.values(outputs)]) used.delete(); // WebAssembly's memory is not collected
     }
   }
-}
-
-/** Rows of an image as `resize` asks for them; what is transparent is laid over white. */
-function rowsOf(image, width) {
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  return (top, count) => {
-    canvas.height = count;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.imageSmoothingEnabled = false;
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, width, count);
-    context.drawImage(image, 0, top, width, count, 0, 0, width, count);
-    const { data } = context.getImageData(0, 0, width, count);
-    if (data[3] !== 255) throw new Problem("It is too large for this browser. Make it smaller first.");
-    return data;
-  };
-}
-
-/** Whether the pixels that are read are those that were drawn. */
-function canvasIsHonest() {
-  const drawn = new ImageData(16, 16);
-  drawn.data.forEach((_, index) => (drawn.data[index] = index % 4 === 3 ? 255 : (index * 37) % 256));
-  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  context.putImageData(drawn, 0, 0);
-  const read = context.getImageData(0, 0, 16, 16).data;
-  return drawn.data.every((level, index) => level === read[index]);
 }

@@ -1,9 +1,12 @@
 // From an image file to pixels, as Pillow decodes them: upright, colours as they are in the file.
 
+import { isWhole } from "./whole.js";
+
 // As in data_prep_eda/preprocessing.py.
 const MAX_PIXELS = 64_000_000;
 const MAX_EDGE = 32_768;
 const HEADER = 1_000_000; // bytes in which a JPEG's size comes, behind its metadata
+const BROKEN = "The image is broken or incomplete, or too large for this browser.";
 const AS_IT_IS = { colorSpaceConversion: "none" }; // Pillow leaves colour profiles alone too
 
 /** Something that a person can do something about; the message is a sentence for them. */
@@ -25,6 +28,7 @@ export async function decode(file) {
   }
   if (!head.length) throw new Problem("The file is empty.");
   check(sizeInHeader(new Uint8Array(await file.slice(0, HEADER).arrayBuffer()))); // before a phone runs out of memory
+  if (!isWhole(new Uint8Array(await file.arrayBuffer()))) throw new Problem(BROKEN);
   let bitmap;
   try {
     const webp = /^RIFF....WEBP/s.test(String.fromCharCode(...head));
@@ -80,7 +84,7 @@ function whyNot(head) {
   if (/^%PDF/.test(text)) return "It is a PDF, not an image. Save the page as JPEG or PNG.";
   if (/^\s*<(\?xml|svg)/i.test(text)) return "It is a drawing (SVG). Save it as JPEG or PNG.";
   if (/^(\xff\xd8|\x89PNG|GIF8|BM|RIFF....WEBP|....ftypavi)/s.test(text)) {
-    return "The image is broken or incomplete, or too large for this browser.";
+    return BROKEN;
   }
   return "It is no image that this browser knows: expected JPEG, PNG, WebP or AVIF.";
 }
@@ -100,8 +104,7 @@ async function decodeWebp(file) {
   const bitmap = await createImageBitmap(new Blob([bytes]), AS_IT_IS);
   if (orientation === 1) return bitmap;
   const { width: w, height: h } = bitmap;
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = orientation < 5 ? [w, h] : [h, w];
+  const canvas = orientation < 5 ? new OffscreenCanvas(w, h) : new OffscreenCanvas(h, w);
   const context = canvas.getContext("2d");
   context.setTransform(...TURNS(w, h)[orientation]);
   context.drawImage(bitmap, 0, 0);

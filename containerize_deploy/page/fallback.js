@@ -4,14 +4,18 @@
   function say(sentence) {
     document.getElementById("state").textContent = sentence;
   }
-  if (!("noModule" in document.createElement("script"))) {
-    say("This browser is too old for this page. A version from 2022 or later of Chrome, Edge, Firefox or Safari will do.");
+  var old = " A version from 2023 or later of Chrome, Edge, Firefox or Safari will do.";
+  if ("noModule" in document.createElement("script")) {
+    say("Loading the model…");
+    document.getElementById("input").hidden = false;
+  } else {
+    say("This browser is too old for this page." + old);
   }
   window.addEventListener(
     "error",
     function () {
       if (!document.documentElement.hasAttribute("data-started")) {
-        say("The page could not be started: a file is missing, or the browser is too old (2022 or later will do). Load the page again.");
+        say("The page could not be started: a file is missing, or the browser is too old." + old + " Load the page again.");
       }
     },
     true

@@ -14,7 +14,7 @@ export function readFacts(bytes) {
   for (const name of ["labels.txt", "scene.json"]) {
     if (!(name in files)) throw new Error(`its metadata has no ${name}`);
   }
-  return { ...JSON.parse(files["scene.json"]), labels: files["labels.txt"].trim().split(/\r?\n/) };
+  return { ...JSON.parse(files["scene.json"]), labels: files["labels.txt"].replace(/\n$/, "").split("\n") };
 }
 
 /** The texts in the archive at the end of a file, by name; they are stored there, not compressed. */

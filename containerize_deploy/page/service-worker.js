@@ -2,7 +2,7 @@
 
 importScripts("files.js"); // FILES: name to digest, written by the command that puts the site together
 
-const CACHE = "scene-classifier";
+const CACHE = `scene-classifier ${self.registration.scope}`; // other pages of this origin have theirs
 
 // LiteRT.js has a build for processors with relaxed SIMD and one for others, and takes one by the same test.
 const RELAXED_SIMD = WebAssembly.validate(
@@ -42,6 +42,7 @@ async function tidy() {
   const cache = await caches.open(CACHE);
   const current = new Set(Object.keys(FILES).map((name) => new URL(key(name), self.registration.scope).href));
   for (const request of await cache.keys()) if (!current.has(request.url)) await cache.delete(request);
+  await caches.delete("scene-classifier"); // that of versions up to 2.0
   await self.clients.claim();
 }
 

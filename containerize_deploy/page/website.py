@@ -1,9 +1,10 @@
 """Puts the page together for any static host, and serves it on the loopback.
 
-    python -m containerize_deploy.page
+    python -m containerize_deploy.page --model runs/<timestamp>
 
-copies the page's files, LiteRT.js (which npm installs as `package-lock.json` pins it), the model and three images of
-the sample into `build/page/`, and prints the address at which it serves them until interrupted.
+copies the page's files, LiteRT.js (which npm installs as `package-lock.json` pins it) and the model into `build/page/`,
+and prints the address at which it serves them until interrupted. What the page says of its classes comes from the
+model's file; the drawn examples go with a model of the same classes as theirs.
 """
 
 from __future__ import annotations
@@ -11,24 +12,48 @@ from __future__ import annotations
 import argparse
 import base64
 import filecmp
+import functools
 import gzip
 import hashlib
+import html
 import http.server
 import json
 import re
 import shutil
+import string
 import subprocess
 import sys
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from containerize_deploy.scene_model import MODEL_FILE, ModelError, find_model, read_facts
 
 PAGE = Path(__file__).parent
 ROOT = PAGE.parents[1]
 SITE = ROOT / "build" / "page"
 PACKAGES = ROOT / "build" / "npm"
+SAMPLE = ROOT / "data_prep_eda" / "sample"
+CARD = "model-card.txt"
 
-MODEL = "scene-classifier-model.tflite"
-EXAMPLES = {"coast.jpg": "coast_08.jpg", "forest.jpg": "forest_11.jpg", "mountain.jpg": "mountain_04.jpg"}
+# Drawn examples and what they show; each is in the sample's folder of its class, but for one of something else.
+EXAMPLES = {
+    "coast_08.jpg": "Drawn beach with surf",
+    "forest_06.jpg": "Drawn path through a wood",
+    "mountain_22.jpg": "Drawn mountain range with snow",
+    "cup.jpg": "Drawn cup of coffee",
+}
+FEW = 60  # characters: labels that take more are counted, not listed
+LATER = {
+    "_headers",
+    "service-worker.js",
+    "icon.png",
+    "preview.jpg",
+    "LICENSE.txt",
+    CARD,
+}  # not kept for offline use
 LITERT = "@litertjs/core"
 DRIVERS = ("puppeteer-core", "axe-core")  # what drives a browser in the tests and the benchmark
 # LiteRT.js takes the first build on processors with relaxed SIMD, else the second; there are others, not used here.
@@ -40,7 +65,7 @@ TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
-    ".json": "application/json",
+    ".png": "image/png",
     ".txt": "text/plain; charset=utf-8",
     ".wasm": "application/wasm",  # browsers compile it while it arrives only under this type
     ".webmanifest": "application/manifest+json",
@@ -51,20 +76,23 @@ class PageError(RuntimeError):
     """The page cannot be put together or served; the message says what to do."""
 
 
-def assemble(site: Path = SITE) -> Path:
+def assemble(site: Path = SITE, model: Path = MODEL_FILE, address: str = "", home: str = "") -> Path:
     """Puts the page together.
 
     Args:
         site: folder to write; what an earlier call left there is replaced, all of it or nothing.
-
-    Returns:
-        The folder.
+        model: the `.tflite` file.
+        address: at which the page will be published; some programs that preview links want it.
+        home: the way from the page to the site around it, such as `../`.
 
     Raises:
         PageError: LiteRT.js is not there and npm could not install it, or the folder holds something else.
+        ModelError: the file is no model with its metadata.
     """
     if site.exists() and any(site.iterdir()) and not (site / "files.js").exists():
         raise PageError(f"Expected {site} to be empty or an earlier page; name another folder or empty it.")
+    content = model.read_bytes()
+    labels = read_facts(content, model.name)["labels"]
     litert = packages() / LITERT
     part = site.with_name(f"{site.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -72,34 +100,84 @@ def assemble(site: Path = SITE) -> Path:
     (part / "examples").mkdir()
 
     for source in sorted(PAGE.iterdir()):
-        if (
-            source.suffix in {".html", ".js", ".css", ".svg", ".webmanifest", ".txt"}
-            or source.name == "_headers"
-        ):
+        if (source.suffix in TYPES or source.name == "_headers") and source.stem not in ("cup", "screenshot"):
             shutil.copy(source, part)
     shutil.copy(ROOT / "LICENSE", part / "LICENSE.txt")
-    shutil.copy(PAGE.parent / MODEL, part)
-    for name, drawn in EXAMPLES.items():
-        shutil.copy(ROOT / "data_prep_eda" / "sample" / drawn.split("_")[0] / drawn, part / "examples" / name)
+    (part / MODEL_FILE.name).write_bytes(content)
+    drawn = sorted(folder.name for folder in SAMPLE.iterdir() if folder.is_dir())
+    words = _sentences(labels) | _examples(part, EXAMPLES if labels == drawn else {})
+    words |= {"bytes": len(content), "address": address, "home": "", "elsewhere": ""}
+    if home:
+        words["home"] = f' <a href="{home}">Notebooks and guides</a> of the study behind it.'
+    if content == MODEL_FILE.read_bytes():
+        shutil.copy(ROOT / "train_model" / "MODEL_CARD.md", part / CARD)
+        card = f"{home}train_model/MODEL_CARD.html" if home else CARD
+        words["elsewhere"] = f'<p>{_elsewhere()} <a href="{card}">The model’s card</a> says more.</p>'
+    for name in ("index.html", "manifest.webmanifest"):
+        page = string.Template((part / name).read_text(encoding="utf-8")).substitute(words)
+        (part / name).write_text(page, encoding="utf-8")
 
     for build in LITERT_BUILDS:
         for suffix in (".js", ".wasm"):
             shutil.copy(litert / "wasm" / f"{build}{suffix}", part / "litert")
     # Browsers know no packages. An import map would tell them, but inline, which the security policy forbids.
-    code = (litert / "dist" / "index.js").read_text(encoding="utf-8")
-    code = code.replace('from "@litertjs/wasm-utils"', 'from "./wasm-utils.js"')
-    (part / "litert" / "index.js").write_text(_without_map(code), encoding="utf-8")
-    utilities = (litert.parent / "wasm-utils" / "dist" / "index.js").read_text(encoding="utf-8")
-    (part / "litert" / "wasm-utils.js").write_text(_without_map(utilities), encoding="utf-8")
+    for source, name in ((litert, "index.js"), (litert.parent / "wasm-utils", "wasm-utils.js")):
+        code = (source / "dist" / "index.js").read_text(encoding="utf-8")
+        code = code.replace('from "@litertjs/wasm-utils"', 'from "./wasm-utils.js"')
+        code = re.sub(r"\n//# sourceMappingURL=\S*\s*$", "\n", code)  # the map is not published
+        (part / "litert" / name).write_text(code, encoding="utf-8")
 
     # The service worker keeps these; a browser looks for a new version by comparing this file and the worker.
     names = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
-    digests = {name: _digest(part / name) for name in names if name not in {"_headers", "service-worker.js"}}
+    digests = {name: _digest(part / name) for name in names if name not in LATER}
     (part / "files.js").write_text(f"self.FILES = {json.dumps(digests, indent=2)};\n", encoding="utf-8")
-
     shutil.rmtree(site, ignore_errors=True)
     part.rename(site)
     return site
+
+
+def _sentences(labels: Sequence[str]) -> dict[str, str]:
+    """What the page says of its classes; the title of `["bar", "café"]` is `Bar or café?`."""
+    listed = f"{', '.join(labels[:-1])} or {labels[-1]}"
+    few = len(listed) <= FEW
+    kinds = listed if few else f"one of {len(labels)} kinds of things"
+    words = {
+        "title": f"{listed[0].upper()}{listed[1:]}?" if few else f"Which of {len(labels)} kinds?",
+        "description": f"Tells whether an image shows {kinds}, on your own device.",
+        "first_line": f"Choose an image, and this page tells whether it shows {kinds}, or none of these. Your images stay "
+        "on this device: the model runs in the page, and nothing is sent anywhere.",
+    }
+    return {key: html.escape(text.replace("\\", "/")) for key, text in words.items()}  # for HTML and JSON
+
+
+def _examples(part: Path, examples: dict[str, str]) -> dict[str, str]:
+    """Copies the drawn examples, makes buttons of them, and the picture that previews of links show."""
+    preview, buttons = Image.new("RGB", (1200, 630)), ""
+    for number, (name, words) in enumerate(examples.items()):
+        source = next(path for path in (SAMPLE / name.split("_")[0] / name, PAGE / name) if path.is_file())
+        shutil.copy(source, part / "examples" / name)
+        with Image.open(source) as image:
+            preview.paste(ImageOps.fit(image, (600, 315)), (number % 2 * 600, number // 2 * 315))
+        image = f'<img src="examples/{name}" alt="{words}" width="256" height="256">'
+        buttons += f'<button disabled data-example="{name}">{image}</button>'
+    if not examples:
+        return {"examples": "", "preview": "icon.png"}
+    preview.save(part / "preview.jpg", quality=80)
+    group = '<div class="examples" role="group" aria-labelledby="examples-label">'
+    return {
+        "examples": f'<p id="examples-label">Or try a drawn one:</p>{group}{buttons}</div>',
+        "preview": "preview.jpg",
+    }
+
+
+def _elsewhere() -> str:
+    """How the committed model does on images from elsewhere, by the committed notebooks."""
+    metrics = json.loads((ROOT / "notebooks" / "metrics.json").read_text(encoding="utf-8"))
+    right = [source["accuracy"] for source in metrics["evaluation"]["left_out"]]
+    return (
+        f"On images from a collection that it was not trained on, it is right on {min(right):.0%} to {max(right):.0%} "
+        "of those that show one of its classes."
+    )
 
 
 def packages(drivers: bool = False) -> Path:
@@ -113,23 +191,22 @@ def packages(drivers: bool = False) -> Path:
     """
     pins, modules = ("package.json", "package-lock.json"), PACKAGES / "node_modules"
     current = all(
-        (PACKAGES / name).is_file() and filecmp.cmp(PAGE / name, PACKAGES / name, False) for name in pins
+        (PACKAGES / pin).is_file() and filecmp.cmp(PAGE / pin, PACKAGES / pin, False) for pin in pins
     )
-    wanted = (
-        ".package-lock.json",
-        LITERT,
-        *(DRIVERS if drivers else ()),
-    )  # the first is what npm writes last
-    if not current or not all((modules / name).exists() for name in wanted):
-        PACKAGES.mkdir(parents=True, exist_ok=True)
-        for name in pins:
-            shutil.copy(PAGE / name, PACKAGES)
-        _npm("ci", *([] if drivers else ["--omit=dev"]))
-    return modules
-
-
-def _npm(*arguments: str) -> None:
-    command = [shutil.which("npm") or "npm", *arguments, "--no-audit", "--no-fund", "--fetch-retries=1"]
+    wanted = (".package-lock.json", LITERT, *(DRIVERS * drivers))  # the first is what npm writes last
+    if current and all((modules / name).exists() for name in wanted):
+        return modules
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    for pin in pins:
+        shutil.copy(PAGE / pin, PACKAGES)
+    options = [
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries=1",
+        *["--omit=dev"] * (not drivers),
+    ]
+    command = [shutil.which("npm") or "npm", "ci", *options]
     try:
         done = subprocess.run(command, cwd=PACKAGES, capture_output=True, text=True, errors="replace")
     except OSError:
@@ -140,15 +217,11 @@ def _npm(*arguments: str) -> None:
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
         raise PageError(
-            f"The page needs LiteRT.js, and npm could not install it (npm {' '.join(arguments)} in {PACKAGES} ended "
-            f"with status {done.returncode}: {lines[0]}). Check that `npm --version` answers and that a registry "
-            "can be reached, then run this again."
+            f"The page needs LiteRT.js, and npm could not install it (npm ci in {PACKAGES} ended with status "
+            f"{done.returncode}: {lines[0]}). Check that `npm --version` answers and that a registry can be reached, "
+            "then run this again."
         )
-
-
-def _without_map(code: str) -> str:
-    """JavaScript without its reference to a source map that is not published."""
-    return re.sub(r"\n//# sourceMappingURL=\S*\s*$", "\n", code)
+    return modules
 
 
 def _digest(path: Path) -> str:
@@ -158,17 +231,8 @@ def _digest(path: Path) -> str:
 
 def site_headers(site: Path) -> dict[str, str]:
     """The headers that `_headers` asks of a host for every file."""
-    pattern, *lines = (site / "_headers").read_text(encoding="utf-8").splitlines()
-    assert pattern == "/*"
+    _, *lines = (site / "_headers").read_text(encoding="utf-8").splitlines()
     return dict(line.strip().split(": ", 1) for line in lines if line.strip())
-
-
-@dataclass(frozen=True)
-class _File:
-    content: bytes
-    compressed: bytes  # gzip
-    media_type: str
-    tag: str
 
 
 def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
@@ -184,53 +248,40 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
     Raises:
         PageError: the port is taken.
     """
-    headers, files, sent = site_headers(site), {}, []
-    for path in site.rglob("*"):
-        if path.is_file() and path.name != "_headers":
-            content = path.read_bytes()
-            files["/" + path.relative_to(site).as_posix()] = _File(
-                content,
-                gzip.compress(content, mtime=0),
-                TYPES.get(path.suffix, "application/octet-stream"),
-                f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-            )
-    files["/"] = files["/index.html"]
+    headers, sent = site_headers(site), []
+    contents = {
+        "/" + path.relative_to(site).as_posix(): path.read_bytes()
+        for path in site.rglob("*")
+        if path.is_file()
+    }
+    compressed = functools.cache(functools.partial(gzip.compress, mtime=0))
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            file = files.get(self.path.split("?")[0])
-            if file is None:
-                return self._reply(404, {"Content-Type": TYPES[".txt"]}, b"There is no such file.\n")
-            described = {
-                **headers,
-                "ETag": file.tag,
-                "Vary": "Accept-Encoding",
-                "Content-Type": file.media_type,
-            }
-            if self.headers.get("If-None-Match") == file.tag:
-                return self._reply(304, described, b"")
-            if "gzip" in self.headers.get("Accept-Encoding", "") and len(file.compressed) < len(file.content):
-                return self._reply(200, {**described, "Content-Encoding": "gzip"}, file.compressed)
-            return self._reply(200, described, file.content)
-
-        do_HEAD = do_GET
-
-        def _reply(self, status: int, headers: dict[str, str], body: bytes) -> None:
+            name = re.sub(r"/$", "/index.html", self.path.split("?")[0])
+            body, status, described = contents.get(name, b"There is no such file.\n"), 404, {}
+            if name in contents:
+                described = headers | {"ETag": f'"{zlib.crc32(body)}-{len(body)}"', "Vary": "Accept-Encoding"}
+                status = 304 if self.headers.get("If-None-Match") == described["ETag"] else 200
+            described["Content-Type"] = TYPES.get(Path(name).suffix, "application/octet-stream")
+            if status == 304:
+                body = b""
+            elif "gzip" in self.headers.get("Accept-Encoding", "") and not name.endswith((".jpg", ".png")):
+                body, described["Content-Encoding"] = compressed(body), "gzip"
             sent.append((self.path, len(body)))
             self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if status != 304:
-                self.send_header("Content-Length", str(len(body)))
+            described |= {"Content-Length": str(len(body))} if status != 304 else {}
+            for header, value in described.items():
+                self.send_header(header, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
+        do_HEAD = do_GET
+        log_message = lambda *arguments: None  # noqa: E731
 
     try:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
@@ -250,21 +301,23 @@ def main() -> None:
         prog="python -m containerize_deploy.page",
         description="Serve the page that runs the model in a browser.",
     )
-    parser.add_argument(
-        "--port", type=int, default=8000, help="of 127.0.0.1 (default: 8000); 0 takes a free one"
-    )
-    parser.add_argument("--out", type=Path, default=SITE, help="folder for the page (default: build/page)")
-    parser.add_argument("--no-serve", action="store_true", help="only put it together, for publishing")
+    add = parser.add_argument
+    add("--model", help="a .tflite file or a run's folder (default: the committed model)")
+    add("--port", type=int, default=8000, help="of 127.0.0.1 (default: 8000); 0 takes a free one")
+    add("--out", type=Path, default=SITE, help="folder for the page (default: build/page)")
+    add("--no-serve", action="store_true", help="only put it together, for publishing")
+    add("--home", default="", help="the way to a site around the page, such as ../ (default: none)")
+    add("--address", default="", help="where it will be published, https://…/, for previews of links")
     options = parser.parse_args()
     try:
-        site = assemble(options.out.resolve())
+        site = assemble(options.out.resolve(), find_model(options.model), options.address, options.home)
         if options.no_serve:
             print(f"The page is in {site}")
             return
         server = make_server(site, options.port)
         print(f"The page is at http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
         server.serve_forever()
-    except PageError as error:
+    except (PageError, ModelError) as error:
         sys.exit(str(error))
     except OSError as error:  # of the folder
         sys.exit(

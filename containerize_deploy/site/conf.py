@@ -1,0 +1,91 @@
+"""How Sphinx builds the site (make site): notebooks as they are committed, README, guides and the model's card.
+
+The repository itself is the source; what the site needs beyond it is put in here, at build time.
+"""
+
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("notebooks", "data_prep_eda", "train_model", "containerize_deploy")
+
+project = "Coast, forest or mountain?"
+version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+project_copyright = "the scene classifier’s authors, Apache-2.0"
+language = "en"
+extensions = ["myst_nb", "sphinx_copybutton", "sphinx.ext.githubpages"]
+root_doc = "README"
+include_patterns = ["README.md", "CONTRIBUTING.md", "notebooks/*.ipynb", *(f"{room}/**.md" for room in ROOMS)]
+exclude_patterns = [".*", "build", "data", "other_sources", "runs", "tests"]  # not even looked into
+templates_path = ["templates"]
+
+nb_execution_mode = "off"  # they are shown as published
+nb_ipywidgets_js = {}  # no scripts from elsewhere
+nb_merge_streams = True
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
+
+html_theme = "sphinx_book_theme"
+html_title = project
+html_favicon = "../page/icon.svg"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_theme_options = {
+    "article_header_start": ["toggle-primary-sidebar.html", "try.html"],
+    "use_download_button": False,
+    "show_navbar_depth": 1,
+}
+
+
+def pages(pattern: str) -> list[str]:
+    """Names of pages as Sphinx has them; a folder's README comes first."""
+    found = sorted(ROOT.glob(pattern), key=lambda path: (path.parent, path.stem != "README", path))
+    return [path.relative_to(ROOT).with_suffix("").as_posix() for path in found]
+
+
+CONTENTS = {
+    "The study": ["notebooks/README", *pages("notebooks/0*.ipynb")],
+    "Side roads": pages("notebooks/1*.ipynb"),
+    "Use it": pages("containerize_deploy/**/*.md"),
+    "What it rests on": ["CONTRIBUTING", *pages("train_model/**/*.md"), *pages("data_prep_eda/**/*.md")],
+}
+FOLDER = re.compile(r"\]\(((?:\.\./)*\w+)/\)")
+DRAWS = re.compile(r"\b(plt|sns|plots|ax|axes|figure)\b[.\[]")
+DEFINES = re.compile(
+    r"^\s*(def|class|import|from|return|for .*:.*\bfit\b)\b|record_metrics|assert ", re.MULTILINE
+)
+
+
+def prepare(app: Sphinx, name: str, source: list[str]) -> None:
+    """Gives the first page its table of contents, leads from folders to their READMEs, folds cells that only draw."""
+    source[0] = FOLDER.sub(r"](\1/README.md)", source[0])
+    if name == root_doc:
+        for caption, pages in CONTENTS.items():
+            source[0] += (
+                f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
+            )
+    elif Path(app.env.doc2path(name)).suffix == ".ipynb":
+        notebook = json.loads(source[0])
+        for cell in notebook["cells"]:
+            code, outputs = "".join(cell["source"]), cell.get("outputs", [])
+            shows = outputs and all("image/png" in output.get("data", {}) for output in outputs)
+            if shows and DRAWS.search(code) and not DEFINES.search(code):
+                cell["metadata"].setdefault("tags", []).append("hide-input")
+        source[0] = json.dumps(notebook)
+
+
+def finish(app: Sphinx, error: Exception | None) -> None:
+    """Hosts open `index.html`."""
+    if error is None:
+        shutil.copy(Path(app.outdir) / f"{root_doc}.html", Path(app.outdir) / "index.html")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", prepare)
+    app.connect("build-finished", finish)
