@@ -22,8 +22,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from data_prep_eda.collection import Collection, Wanted, inner_parts, read_wanted
-from data_prep_eda.dataset import REPOSITORY, printable
+from data_prep_eda.collection import Collection, inner_parts
+from data_prep_eda.dataset import REPOSITORY, printable, read_manifest
 from data_prep_eda.files import one_at_a_time
 from data_prep_eda.other_sources import FOLDER
 from data_prep_eda.sun09.sources import AcquisitionError, members_on_disk
@@ -33,29 +33,35 @@ MANIFEST = Path(__file__).with_name("other_sources_manifest.csv")
 PUBLISHED = ("corel1k", "corel5k", "miml")
 
 
-def wanted() -> dict[str, Wanted]:
-    """The images of the manifest, by file name."""
-    return read_wanted(MANIFEST)
+@functools.cache
+def wanted() -> dict[str, str]:
+    """`<source>/<label>/<name>` of the images of the manifest, to their SHA-256."""
+    return {f"{row['source']}/{row['scene']}/{row['file']}": row["sha256"] for row in read_manifest(MANIFEST)}
 
 
 @functools.cache
-def numbered(source: str) -> dict[str, str]:
-    """The original's number, which its published archive has as the file's name, to the name in the manifest."""
-    names = [name for name, image in wanted().items() if image.source == source]
-    return {re.sub(r".*_|\.\w+$", "", name): name for name in names}
+def _known(source: str | None) -> dict[str, str]:
+    """Names, and names with their folder, to paths of the manifest; of a published archive the original's numbers too."""
+    known = {}
+    for path in wanted():
+        owner, label, name = path.split("/")
+        known[f"{label}/{name}"] = path
+        if owner != "pexels":  # of which the same names are in several folders
+            known[name] = path
+        if owner == source:
+            known[re.sub(r".*_|\.\w+$", "", name)] = path
+    return known
 
 
 def match(path: str, source: str | None = None) -> str | None:
-    """The name in the manifest that a path in an archive or folder stands for, or None.
+    """The path in the manifest that a path in an archive or folder stands for, or None.
 
     Args:
         path: path inside the archive.
         source: the source whose published archive this is: then numbers count as names.
     """
-    *_, name = inner_parts(path) or ("",)
-    if name in wanted():
-        return name
-    return numbered(source).get(PurePosixPath(name).stem) if source else None
+    parts, known = inner_parts(path) or ("",), _known(source)
+    return known.get("/".join(parts[-2:])) or known.get(parts[-1]) or known.get(PurePosixPath(parts[-1]).stem)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place, out = options.source.expanduser(), options.out.expanduser()
     try:
         with members_on_disk(place, out) as (members, total), one_at_a_time(out):
-            collection = Collection(out, wanted(), by_source=True)
+            collection = Collection(out, wanted())
             for _ in collection.gather(members, functools.partial(match, source=options.name), total):
                 pass
-            for source in dict.fromkeys(image.source for image in wanted().values()):
+            for source in sorted({path.split("/")[0] for path in wanted()}):
                 _count(source, collection)
     except AcquisitionError as error:
         print(error, file=sys.stderr)
@@ -84,10 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. What was arranged is kept; the same command goes on.", file=sys.stderr)
         return 130
-    for name, reason in collection.rejected.items():
-        print(f"left out: {printable(name)}: {reason}", file=sys.stderr)
-    if different := collection.differing(collection.digests()):
-        print(different)
+    for path, reason in collection.rejected.items():
+        print(f"left out: {path}: {reason}", file=sys.stderr)
+    print(end=collection.differing())
     if not collection.available:
         hint = f" Is it a published archive? Then say which: --as {' or '.join(PUBLISHED)}."
         print(
@@ -100,15 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _count(source: str, collection: Collection) -> None:
     """Prints how many images of a source are there; lists the others in its `missing.txt`."""
-    names = {name for name, image in wanted().items() if image.source == source}
-    listed = collection.out / source / "missing.txt"
-    there = len(names & collection.available)
-    if missing := there and collection.write_missing(listed, names):
-        print(
-            f"{source}: {len(names) - missing} of {len(names)} images, the others listed in {printable(listed)}"
-        )
-    else:
-        print(f"{source}: {there} of {len(names)} images")
+    every, there = (
+        sum(path.startswith(f"{source}/") for path in paths) for paths in (wanted(), collection.available)
+    )
+    missing = there and collection.write_missing(f"{source}/")
+    listed = f", the others listed in {printable(collection.out / source / 'missing.txt')}" if missing else ""
+    print(f"{source}: {there} of {every} images{listed}")
 
 
 if __name__ == "__main__":

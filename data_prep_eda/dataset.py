@@ -144,16 +144,16 @@ def study_split(names: Sequence[str]) -> dict[str, str]:
 
 
 @functools.cache
-def read_manifest(path: Path) -> dict[str, dict[str, str]]:
-    """The rows of a manifest of this package by file name."""
+def read_manifest(path: Path) -> list[dict[str, str]]:
+    """The rows of a manifest of this package."""
     with path.open(newline="", encoding="utf-8") as stream:
-        return {row.get("filename") or row["file"]: row for row in csv.DictReader(stream)}
+        return list(csv.DictReader(stream))
 
 
 @functools.cache
 def study_splits() -> dict[str, str]:
     """File name to split of the original project, for the 1,158 images of its data set."""
-    return {name: row["seed_split"] for name, row in read_manifest(MANIFEST).items()}
+    return {row["filename"]: row["seed_split"] for row in read_manifest(MANIFEST)}
 
 
 def resolve_data_dir(data_dir: str = "") -> Path:
@@ -342,10 +342,12 @@ def _grouped(
             if len(np.unique(group[members])) < len(SPLITS):
                 notes.append(f"{label}: {apart} had to go to different splits, since it has little else.")
                 group[members] = group.max() + 1 + finer[members]
-    splits = grouped_split(labels, group)
-    for position in np.flatnonzero(fixed):
-        splits[group == group[position]] = fixed[position]
-    return [given or str(split) for given, split in zip(fixed, splits, strict=True)], notes
+    splits = np.array(fixed, dtype="<U10")
+    for position in np.flatnonzero(splits != ""):
+        splits[(group == group[position]) & (splits == "")] = fixed[position]
+    free = splits == ""
+    splits[free] = grouped_split(labels[free], group[free])
+    return splits.tolist(), notes
 
 
 def split_folders(folder: Path) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import functools
 import io
 import json
 import sys
@@ -24,8 +25,8 @@ from typing import Any
 from tqdm import tqdm
 
 from data_prep_eda import split
-from data_prep_eda.collection import Collection, Wanted, inner_parts, read_wanted, write_list
-from data_prep_eda.dataset import MANIFEST, REPOSITORY
+from data_prep_eda.collection import Collection, inner_parts, write_list
+from data_prep_eda.dataset import MANIFEST, REPOSITORY, read_manifest
 from data_prep_eda.files import clear_leavings, one_at_a_time, write_json
 from data_prep_eda.sun09 import CLASSES
 from data_prep_eda.sun09.sources import BLOCK, CHUNK, AcquisitionError, members_on_disk, tar_members
@@ -39,9 +40,15 @@ POSITION = ".position.json"  # in the folder of the images: how far a web archiv
 SAVE_EVERY = 0.2  # seconds between two notes of the position; a killed run reads this much again
 
 
-def wanted() -> dict[str, Wanted]:
-    """The study's 1,158 images, by file name."""
-    return read_wanted(MANIFEST)
+@functools.cache
+def wanted() -> dict[str, str]:
+    """`<class>/<name>` of the study's 1,158 images, to their SHA-256."""
+    return {f"{row['class']}/{row['filename']}": row["sha256"] for row in read_manifest(MANIFEST)}
+
+
+@functools.cache
+def _labels() -> dict[str, str]:
+    return {row["filename"]: row["class"] for row in read_manifest(MANIFEST)}
 
 
 def match(path: str) -> str | None:
@@ -54,12 +61,12 @@ def match(path: str) -> str | None:
         path: path inside the archive.
 
     Returns:
-        The file name, or None for everything else: other files, absolute paths, paths with `..`.
+        `<class>/<name>`, or None for everything else: other files, absolute paths, paths with `..`.
     """
     *folders, name = inner_parts(path) or ("",)
-    if name in wanted() and (not folders or folders[-1] in (IMAGE_FOLDER, wanted()[name].label)):
-        return name
-    return None
+    label = _labels().get(name)
+    image = f"{label}/{name}"
+    return image if image in wanted() and (folders or [label])[-1] in (IMAGE_FOLDER, label) else None
 
 
 def acquire(source: str, out: Path, archive: Path | None = None, **connection: float) -> Collection:
@@ -95,17 +102,16 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
             raise AcquisitionError(
                 f"Expected images of SUN 09 in {source}, found none of the {len(wanted())}. They lie in "
                 f"a folder {IMAGE_FOLDER}/ or in one folder per class ({', '.join(CLASSES)})."
+                + "".join(f" {name}: {why}." for name, why in list(collection.rejected.items())[:1])
             )
         if collection.complete:
             (out / POSITION).unlink(missing_ok=True)
-        collection.write_missing(out / "missing.txt", wanted())
-        digests = {collection.path(name): digest for name, digest in collection.digests().items()}
-        lines = [f"{digests[path]}  {path.relative_to(out).as_posix()}\n" for path in sorted(digests)]
+        collection.write_missing()
+        lines = [f"{digest}  {path}\n" for path, digest in collection.digests().items()]
         write_list(out / "checksums.sha256", lines)
         # An archive that was read from is the user's, wherever it lies.
         if archive is not None and archive.resolve() != Path(source).expanduser().resolve():
-            paths = [*sorted(digests), out / "checksums.sha256"]
-            content = [(path.relative_to(out).as_posix(), path) for path in paths]
+            content = [(path, out / path) for path in (*sorted(collection.available), "checksums.sha256")]
             if not zip_matches(archive, content):
                 write_zip(archive, content)
     return collection
@@ -140,7 +146,7 @@ def _from_web(url: str, collection: Collection, connection: dict[str, float]) ->
                 write_json(collection.out / POSITION, place | rest)
 
         try:
-            for member in collection.gather(members, match, file.length if plain else None, start):
+            for member in collection.gather(members, match, file.identity[2] if plain else None, start):
                 place["offset"] = member.end
                 if time.monotonic() > due:
                     remember()
@@ -164,8 +170,9 @@ def _read_position(url: str, collection: Collection) -> dict[str, Any]:
 
 def table(collection: Collection) -> str:
     """How many images are there, and how many are missing, per class, as text."""
-    every = Counter(image.label for image in wanted().values())
-    there = Counter(wanted()[name].label for name in collection.available)
+    every, there = (
+        Counter(path.split("/")[0] for path in paths) for paths in (wanted(), collection.available)
+    )
     lines = [f"{'class':<10}{'wanted':>8}{'found':>8}{'missing':>9}"]
     for label in (*CLASSES, "total"):
         n, m = (every.total(), there.total()) if label == "total" else (every[label], there[label])
@@ -204,8 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(collection))
     if missing := len(wanted()) - len(collection.available):
         print(f"Missing: {missing}, listed in {out / 'missing.txt'}. The study goes on without them.")
-    if different := collection.differing(collection.digests()):
-        print(different)
+    print(collection.differing(), end="")
     print(f"Images:      {out}\nFor upload:  {archive}")
     if options.split:
         return split.main(["--source", str(out)])

@@ -189,7 +189,7 @@ def _members(tar: IO[bytes], position: int) -> Iterator[Member]:
             body = _Body(tar, size if info.type in (*PLAIN, SPARSE) else 0)
             position += body.left
             oddity = "a link, device or folder in the archive, not a file"
-            plain = info.type in PLAIN and not sparse and not info.name.endswith("/")
+            plain = info.type in PLAIN and not sparse
             yield Member(path or info.name, size, "" if plain else oddity, body.read, position)
             body.skip()
             path, size, sparse = "", None, False

@@ -27,15 +27,11 @@ class WebFile(io.RawIOBase):
     Args:
         url: http or https address; spaces and letters outside ASCII are encoded.
         position: byte to begin with.
-        identity: that of the version to go on with, see below; None for any.
+        identity: entity tag, date and length of the version to go on with; None for any.
         retries: attempts without any progress before giving up.
         timeout: seconds without a byte that count as a stall.
         pause: seconds before the first new attempt; doubles with each further one.
         say: called with a sentence when a connection is lost.
-
-    Attributes:
-        position: bytes read so far.
-        identity: what tells this version of the file from another: entity tag, date and length.
 
     Raises:
         AcquisitionError: there is no such file, or another version of it; from reading, too.
@@ -61,11 +57,6 @@ class WebFile(io.RawIOBase):
         self._response: http.client.HTTPResponse | None = None
         self._persist(self._connect)
 
-    @property
-    def length(self) -> int | None:
-        """Bytes of the whole file; None if the server doesn't say."""
-        return self.identity[2]
-
     def readable(self) -> bool:
         return True
 
@@ -77,11 +68,13 @@ class WebFile(io.RawIOBase):
         return len(buffer) - len(rest)
 
     def close(self) -> None:
-        """Ends the connection."""
+        self._disconnect()
+        super().close()
+
+    def _disconnect(self) -> None:
         if self._response is not None:
             self._response.close()
             self._response = None
-        super().close()
 
     def _persist(self, attempt: Callable[[], int | None]) -> int | None:
         """Makes an attempt until it succeeds, with longer and longer pauses; raises when there were enough."""
@@ -89,9 +82,7 @@ class WebFile(io.RawIOBase):
             try:
                 return attempt()
             except (OSError, http.client.HTTPException) as error:
-                if self._response is not None:
-                    self._response.close()
-                    self._response = None
+                self._disconnect()
                 self._failures += 1
                 reason = getattr(error, "reason", None) or error
             if self._failures > self._retries:
@@ -108,7 +99,7 @@ class WebFile(io.RawIOBase):
         if self._response is None:
             self._connect()
         n = self._response.readinto(buffer)
-        if not n and self.length is not None and self.position < self.length:
+        if not n and self.position < (self.identity[2] or 0):
             raise ConnectionError("the connection ended early")
         self.position += n
         self._failures = 0 if n else self._failures

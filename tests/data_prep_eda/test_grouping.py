@@ -9,7 +9,7 @@ from data_prep_eda.dataset import SPLITS
 from data_prep_eda.grouping import grouped_split
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=4)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 6), min_size=90, max_size=120))
 def test_large_classes_keep_groups_whole_and_shares_even(seed, sizes):
     group = np.repeat(np.arange(len(sizes)), sizes)
@@ -23,7 +23,7 @@ def test_large_classes_keep_groups_whole_and_shares_even(seed, sizes):
     assert list(grouped_split(labels, group, seed)) == list(splits)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(st.lists(st.integers(1, 5), min_size=3, max_size=12), min_size=2, max_size=8), st.integers(0, 99)
 )
