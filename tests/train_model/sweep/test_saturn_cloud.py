@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.train_model.sweep.test_sweep import SCHEDULER, WORKER, bucket, study  # noqa: F401
+from tests.train_model.sweep.test_engine import SCHEDULER, WORKER
 
 REPOSITORY = Path(__file__).parents[3]
 GUIDE = (REPOSITORY / "train_model" / "sweep" / "saturn_cloud.md").read_text()
@@ -75,7 +75,7 @@ def shell(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_through_sc_batch_and_into_a_bucket(study, tmp_path, bucket, shell):  # noqa: F811
+def test_a_sweep_goes_through_sc_batch_and_into_a_bucket(study, tmp_path, bucket, shell):
     study("grid: {learning_rate: [0.1, 0.5]}")
     out = tmp_path / "saturn" / "study"
     (rehearsal,) = blocks("A sweep, rehearsed at home")
@@ -212,8 +212,8 @@ def test_every_command_of_the_guide_is_run_or_needs_an_account():
         if line.startswith(("python -m train_model.sweep", "sc ", "mkdir", "git", "export"))
     ]
     dask = [
-        f"{command.format(port=8786, threads=1)} &" for command in (SCHEDULER, WORKER)
-    ]  # tests/train_model/sweep/test_sweep.py
+        f"{command.format(port=8786)} &" for command in (SCHEDULER, WORKER)
+    ]  # tests/train_model/sweep/test_engine.py
     assert sorted(tried) == sorted(sweeps + dask)
     for block in re.findall(r"([^\n]*)\n\n```bash account\n", GUIDE):
         assert re.search(r"\*Needs (an account|a GPU):\*$", block)
@@ -222,19 +222,11 @@ def test_every_command_of_the_guide_is_run_or_needs_an_account():
         assert (REPOSITORY / name).is_file()
 
 
-def test_a_run_takes_the_gpu_of_its_number(study, tmp_path, monkeypatch, capsys):  # noqa: F811
-    from train_model.sweep import command as sweep
-    from train_model.sweep.engines import gpus
-
-    grid = study(
-        "",
-        score='metrics = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"]}\n'
-        'pathlib.Path(output_dir, "metrics.json").write_text(json.dumps(metrics))',
-    )
+def test_a_run_takes_the_gpu_of_its_number(study, tmp_path, monkeypatch, run_sweep):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     monkeypatch.setenv("SATURN_RUN_LOCAL_RANK", "1")
     monkeypatch.setenv("SATURN_RUN_LOCAL_RESULTS_DIR", str(tmp_path / "results"))
-    gpus.cache_clear()
-    assert sweep.main(["--grid", str(grid), "--point", "only"]) == 0, capsys.readouterr()
-    gpus.cache_clear()
-    assert json.loads((tmp_path / "results" / "metrics.json").read_text()) == {"gpu": "5"}
+    code, printed = run_sweep("--grid", study(""), "--point", "only")
+    assert code == 0, printed
+    metrics = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    assert metrics["share"]["CUDA_VISIBLE_DEVICES"] == "5"
