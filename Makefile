@@ -84,8 +84,8 @@ data: $(STAMP)  ## get the photographs out of the SUN 09 archive and split them;
 other-sources: $(STAMP)  ## arrange images of further sources that you have; ARGS='--source FILE --as miml'
 	@$(BIN)/python -m data_prep_eda.arrange $(ARGS)
 
-sweep: $(STAMP)  ## one run per grid point; ARGS='--grid train_model/sweep/study_grid.yml --workers 2'
-	@$(BIN)/python -m train_model.sweep $(or $(ARGS),--grid train_model/sweep/study_grid.yml)
+sweep: $(STAMP)  ## one run per grid point; ARGS='--workers 2', ARGS='--grid FILE'
+	@$(BIN)/python -m train_model.sweep $(ARGS)
 
 benchmark: $(STAMP)  ## the original recipe and this one, side by side; ARGS=--publish
 	@$(BIN)/python -m train_model.automation.benchmark $(ARGS)
