@@ -62,19 +62,27 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return frame.to_markdown(index=False, stralign="right", colalign=["left"], disable_numparse=True)
 
 
-def with_interval(entry: dict[str, Any], name: str = "value") -> str:
-    """`0.990 (0.948 to 0.998)` from a proportion or a row with `low` and `high`."""
-    return f"{entry[name]:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+def number(value: float | None) -> str:
+    """Three decimals; empty where there is nothing."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def with_interval(entry: dict[str, Any], name: str = "value", prefix: str = "") -> str:
+    """`0.990 (0.948 to 0.998)` from a proportion or a row with `low` and `high`; empty where there is nothing."""
+    value, low, high = (entry.get(key) for key in (name, f"{prefix}low", f"{prefix}high"))
+    return "" if value is None else f"{number(value)} ({number(low)} to {number(high)})"
 
 
 def headline() -> str:
     """One sentence for the newcomer."""
     m = read(METRICS)
     served, accuracies = m["conversion"]["served"], [row["accuracy"] for row in m["evaluation"]["left_out"]]
+    shares = [row["refused"] for row in m["evaluation"]["refused"] if row["refused"] is not None]
     return (
         f"The served file has {served['MB']:.1f} MB, takes {served['ms']:.1f} ms per image on one thread of "
         f"{m['conversion']['processor']}, and classifies {m['evaluation']['test']['value']:.1%} of SUN 09's test images "
-        f"correctly, and {min(accuracies):.0%} to {max(accuracies):.0%} of the images of a source that it was not trained on."
+        f"correctly, and {min(accuracies):.0%} to {max(accuracies):.0%} of the images of a source that it was not trained on. Of such "
+        f"a source's images of something else it refuses {min(shares):.0%} to {max(shares):.0%}."
     )
 
 
@@ -110,7 +118,7 @@ def left_out() -> str:
             "source left out": row["source"],
             "images": f"{row['images']:,}",
             "accuracy (95 % interval)": with_interval(row, "accuracy"),
-            **{name: "" if row[name] is None else f"{row[name]:.3f}" for name in m["data"]["class_names"]},
+            **{name: number(row[name]) for name in m["data"]["class_names"]},
         }
         for row in m["evaluation"]["left_out"]
     ]
@@ -121,6 +129,51 @@ def left_out() -> str:
         table(rows)
         + f"\n\nA source is left out with its family. Not among the images are {m['final']['left_out']} of the other sources, "
         "because another image shows the same."
+    )
+
+
+def test() -> str:
+    """How the served file does on the test images, and per class."""
+    m = read(METRICS)["evaluation"]
+    rows = [
+        {
+            "class": row["index"],
+            "images": row["images"],
+            "precision": number(row["precision"]),
+            "recall (95 % interval)": with_interval(row, "recall"),
+        }
+        for row in m["per_class"]
+    ]
+    return (
+        f"Accuracy **{with_interval(m['test'])}**, {m['test']['trials']} images, 95 % Wilson interval; "
+        f"{m['kept_test']['value']:.1%} of them are kept.\n\n{table(rows)}"
+    )
+
+
+def refused() -> str:
+    """What the score keeps and refuses of a source that was left out."""
+    rows = [
+        {
+            "source left out": row["source"],
+            "of the classes": f"{row['images']:,}",
+            "kept (95 % interval)": with_interval(row, "kept", "kept "),
+            "of something else": "" if row["others"] is None else f"{row['others']:,.0f}",
+            "refused (95 % interval)": with_interval(row, "refused", "refused "),
+        }
+        for row in read(METRICS)["evaluation"]["refused"]
+    ]
+    return table(rows)
+
+
+def compute() -> str:
+    """What the published run took, in a sentence."""
+    m = read(METRICS)
+    minutes = {name[:2]: seconds / 60 for name, seconds in m["run"]["seconds"].items()}
+    return (
+        f"The published run took {sum(minutes.values()):.0f} minutes on {m['run']['cores']} cores of "
+        f"{m['conversion']['processor']}, with Python {m['run']['python']}; by notebook, in minutes: "
+        + ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
+        + "."
     )
 
 
@@ -147,6 +200,30 @@ def service_cost() -> str:
     )
 
 
+def serving() -> str:
+    """The service beside the original project's."""
+    r = read(SERVICE_TIMES)
+    latency, start, memory = r["latency"], r["start"], r["memory"]
+    rows = [
+        {
+            "image": name,
+            "this service": f"{row['service']['p50']:.1f} ms",
+            "the original project": f"{row['original']['p50']:.1f} ms",
+            "times faster": f"{row['times_faster_p50']:.1f}",
+        }
+        for name, row in latency.items()
+        if isinstance(row, dict)
+    ]
+    worst = max(row["peak"] for row in memory.values() if isinstance(row, dict))
+    return (
+        f"One thread of {r['machine']}, medians from a JPEG's bytes to the answer:\n\n{table(rows)}\n\n"
+        f"From the start of Python to the first answer it takes {start['service']['p50']:.2f} s, with TensorFlow imported "
+        f"{start['with_tensorflow']['p50']:.1f} s. The process holds {memory['256x256']['at_rest']} MB at rest, "
+        f"{memory['12 megapixels']['peak']} MB at the peak of a 12-megapixel JPEG, {worst} MB at the peak of the worst image "
+        f"that is taken. The image adds {r['size']['total']:.0f} MB to its base, {r['size']['compressed']:.0f} MB compressed."
+    )
+
+
 def benchmark() -> str:
     """What a sweep costs beside the original project's recipe, in a sentence."""
     r = read(BENCHMARK)
@@ -160,7 +237,10 @@ def benchmark() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
-    for function in (headline, results, left_out, formats, service_cost, benchmark)
+    for function in (
+        *(headline, results, left_out, test, refused, compute),
+        *(formats, service_cost, serving, benchmark),
+    )
 }
 
 
@@ -219,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.picture:
         draw_picture()
-    stale = 0
+    stale = missing = 0
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         try:
@@ -229,13 +309,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{path.name}: expected a block or a recorded figure named {error}, found none.",
                 file=sys.stderr,
             )
-            return 2
+            missing = 2
+            continue
         if fresh != text:
             stale += 1
             print(f"{path.name}: {'out of date' if options.check else 'written'}")
             if not options.check:
                 write_text(path, fresh)
-    return int(bool(stale) and options.check)
+    return missing or int(bool(stale) and options.check)
 
 
 if __name__ == "__main__":

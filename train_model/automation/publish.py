@@ -115,7 +115,10 @@ def publish(run: Path) -> list[Path]:
         with replacing(target) as part:
             shutil.copyfile(run / source, part)
         written.append(target)
-    return [*written, write_json(COMMITTED_METRICS, read_metrics(run))]
+    state = json.loads((run / STATE).read_text(encoding="utf-8"))
+    seconds = {name: entry["seconds"] for name, entry in state["notebooks"].items()}
+    metrics = read_metrics(run) | {"run": {**state["machine"], "seconds": seconds}}
+    return [*written, write_json(COMMITTED_METRICS, metrics)]
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:

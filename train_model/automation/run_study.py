@@ -17,6 +17,7 @@ import argparse
 import difflib
 import json
 import os
+import platform
 import shlex
 import shutil
 import socket
@@ -154,6 +155,7 @@ class Run:
         entries |= {path.stem: {"status": WAITING} for path in chosen}
         state = {
             "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
             # What is published comes from one run: whether notebooks of an earlier start are part of this one.
             "resumed": chosen[0] != study[0],
             "parameters": overrides,

@@ -29,9 +29,8 @@ def run(tmp_path) -> Path:
     for path in ALL:
         nbformat.write(nbformat.read(path, as_version=4), folder / "notebooks" / path.name)
     entries = {path.stem: {"status": "complete", "seconds": 1, "error": ""} for path in ALL}
-    write_json(
-        folder / "run.json", {"resumed": False, "parameters": {"data_dir": "/x"}, "notebooks": entries}
-    )
+    state = {"machine": {"cores": 2, "python": "3.11.7"}, "resumed": False, "parameters": {"data_dir": "/x"}}
+    write_json(folder / "run.json", state | {"notebooks": entries})
     metrics = {
         "data": {"source": "SUN 09", "sources": {"miml": {"coast": 9}}},
         "conversion": {"sha256": DIGEST, "tradeoff": [{"network": "Xception"}]},
@@ -56,6 +55,8 @@ def test_a_run_of_all_becomes_the_committed_one(run, repository):
     names = {path.name for path in ALL} | {Path(source).name for source in publish.MODELS} | {"metrics.json"}
     assert {path.name for path in written} == names
     assert all(path.is_file() and path.parent == repository for path in written)
+    took = json.loads((repository / "metrics.json").read_text())["run"]
+    assert (took["cores"], took["seconds"][ALL[0].stem]) == (2, 1)
 
 
 @pytest.mark.parametrize(
