@@ -55,11 +55,7 @@ _NOT_PUBLIC = tuple(
 
 
 class FetchError(Exception):
-    """A URL whose image cannot be had.
-
-    Attributes:
-        reason: `malformed`, `not_allowed`, `too_large`, `upstream_failed` or `upstream_slow`.
-    """
+    """A URL whose image cannot be had; `reason` is one of `answers.STATUS`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -123,7 +119,7 @@ def fetch(
     for redirects in range(MAX_REDIRECTS + 1):
         try:
             body, location = _exchange(url, policy, budget, ends_at, max_bytes)
-            if location is None:
+            if not location:
                 return body
             url = urllib.parse.urljoin(url, _as_browsers_read(location))
         except (FetchError, ValueError) as error:
@@ -143,10 +139,8 @@ def _as_browsers_read(location: str) -> str:
     return location.replace(" ", "%20")
 
 
-def _exchange(
-    url: str, policy: Policy, budget: Budget, ends_at: float, max_bytes: int
-) -> tuple[bytes, str | None]:
-    """One request: the body and None, or nothing and where it redirects to."""
+def _exchange(url: str, policy: Policy, budget: Budget, ends_at: float, max_bytes: int) -> tuple[bytes, str]:
+    """One request: the body, or where it redirects to."""
     scheme, host, port, target = _parse(url)
     if not policy.allows(host):
         raise FetchError("not_allowed", "The host of this address is not on this service's list.")
@@ -166,7 +160,7 @@ def _exchange(
             return b"", locations.pop()
         if response.status != 200:
             raise FetchError("upstream_failed", f"The address answered with HTTP status {response.status}.")
-        return _read(response, max_bytes, ends_at), None
+        return _read(response, max_bytes, ends_at), ""
     except FetchError:
         raise
     except Exception as error:  # sockets, TLS and HTTP each raise their own
@@ -187,9 +181,10 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, ends_at: float) ->
     chunking = response.getheader("Transfer-Encoding", "chunked").strip().lower()
     if len(codings) > 1 or not _WINDOWS.keys() >= set(codings) or chunking != "chunked":
         raise FetchError("upstream_failed", "The address sends the image encoded, though asked not to.")
+    too_large = FetchError("too_large", f"The image is larger than {max_bytes / 1e6:.0f} MB.")
     announced = response.length or 0
     if announced > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large
     body = bytearray()
     for _ in range(MAX_PIECES):
         chunk = response.read1(65536)
@@ -197,31 +192,30 @@ def _read(response: http.client.HTTPResponse, max_bytes: int, ends_at: float) ->
             break
         body += chunk
         if len(body) > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large
     else:
         raise FetchError("upstream_failed", "The address sends the image in too many pieces.")
     _left(ends_at)  # the watchdog's cut looks like the end of the body
     if len(body) < announced:
         raise FetchError("upstream_failed", "The connection to the address broke off.")
-    return _unpack(body, codings[0], max_bytes) if codings else bytes(body)
+    content = _unpack(body, codings[0], max_bytes + 1) if codings else bytes(body)
+    if len(content) > max_bytes:
+        raise too_large
+    return content
 
 
 # The content codings that are read, with zlib's `wbits` to try: a deflate stream should have zlib's header.
 _WINDOWS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 
 
-def _unpack(body: bytearray, coding: str, max_bytes: int) -> bytes:
-    """What a compressed body holds; no more than one byte too much is ever made of it."""
+def _unpack(body: bytearray, coding: str, limit: int) -> bytes:
+    """What a compressed body holds; no more than `limit` bytes are ever made of it."""
     for window in _WINDOWS[coding]:
         decoder = zlib.decompressobj(window)
-        try:
-            content = decoder.decompress(body, max_bytes + 1)
-        except zlib.error:
-            continue
-        if len(content) > max_bytes:
-            raise _too_large(max_bytes)
-        if decoder.eof:
-            return content
+        with contextlib.suppress(zlib.error):
+            content = decoder.decompress(body, limit)
+            if decoder.eof or len(content) == limit:
+                return content
     raise FetchError("upstream_failed", "The address sends the image compressed, and damaged.")
 
 
@@ -242,15 +236,13 @@ def _parse(url: str) -> tuple[str, str, int, str]:
             host = ascii_host(host)
     except ValueError:  # UnicodeError is one
         raise FetchError("malformed", "The URL cannot be parsed.") from None
-    if parts.scheme not in PORTS:
-        raise FetchError("not_allowed", "Only http and https addresses are fetched.")
+    port = PORTS.get(parts.scheme) if port is None else port
+    if parts.scheme not in PORTS or port not in PORTS.values():
+        raise FetchError("not_allowed", "Only http and https on their usual ports, 80 and 443, are fetched.")
     if "%" in host:  # no zones in addresses
         raise FetchError("malformed", "The URL names no usable host.")
     if parts.username is not None or parts.password is not None:
         raise FetchError("malformed", "The URL carries a user name or a password; send it without.")
-    port = PORTS[parts.scheme] if port is None else port
-    if port not in PORTS.values():
-        raise FetchError("not_allowed", "Only the usual ports, 80 and 443, are fetched from.")
     path = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = urllib.parse.quote(parts.query, safe="/?%:@!$&'()*+,;=~-._[]")
     target = f"{path}?{query}" if query else path
@@ -292,10 +284,6 @@ def _slow() -> FetchError:
     return FetchError("upstream_slow", "The address took too long to answer.")
 
 
-def _too_large(max_bytes: int) -> FetchError:
-    return FetchError("too_large", f"The image is larger than {max_bytes / 1e6:.0f} MB.")
-
-
 class _FinalResponse(http.client.HTTPResponse):
     """The response after interim ones; http.client itself passes over 100 only, and over any number of them."""
 
@@ -333,14 +321,13 @@ class _PinnedConnection(http.client.HTTPConnection):
         """Connects to the first address that lives; for https with the certificate checked against the name."""
         for address in self._addresses:
             left, last = _left(self._ends_at), address == self._addresses[-1]
+            timeout = left if last else min(left / 2, CONNECT_S)
             try:
-                patience = left if last else min(left / 2, CONNECT_S)
-                self.sock = socket.create_connection((address, self.port), patience)
+                self.sock = self._wire = socket.create_connection((address, self.port), timeout)
                 break
             except OSError:
                 if last:
                     raise
-        self._wire = self.sock
         self.sock.settimeout(_left(self._ends_at))
         if self._server_name is not None:
             # The handshake comes after the assignment, so that `abort` can end it too.

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 _HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
-_MEGABYTES = re.compile(r"[1-9][0-9]{0,6}")
 
 
 class SettingsError(ValueError):
-    """An environment variable has a value that means nothing; the sentence says what is allowed."""
+    """An environment variable has a value that means nothing."""
 
     def __init__(self, name: str, expected: str, found: str) -> None:
         super().__init__(f"Expected {name} to be {expected}, found {found!r}.")
@@ -21,16 +20,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Policy:
-    """Whether and from where images are fetched.
-
-    Attributes:
-        hosts: names that may be fetched from; one that starts with a dot stands for the domain and
-            everything under it. Empty: any public host.
-        user_agent: how the service introduces itself; some hosts want a contact in it.
-    """
+    """Whether and from where images are fetched, and how the service introduces itself there."""
 
     enabled: bool = True
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()  # empty: any; one that starts with a dot takes in everything under it
     user_agent: str = "scene-classifier"
 
     @classmethod
@@ -79,7 +72,7 @@ def memory_mb(environment: Mapping[str, str] = os.environ) -> int | None:
         SettingsError: the variable is set, and not to a number.
     """
     name = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
-    if name in environment and not _MEGABYTES.fullmatch(environment[name]):
+    if name in environment and not re.fullmatch("[1-9][0-9]{0,6}", environment[name]):
         raise SettingsError(name, "a whole number of megabytes, or not set", environment[name])
     return int(environment[name]) if name in environment else None
 

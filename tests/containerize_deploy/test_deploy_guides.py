@@ -194,7 +194,7 @@ def follow(
         env={**os.environ, "PATH": f"{docker}:{os.environ['PATH']}", "HOME": str(docker), **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     printed = done.stdout.split("@@@ ")[1:]
     assert done.returncode == 0, f"{wanted[len(printed) - 1]}{done.stdout}{done.stderr}"
@@ -399,10 +399,8 @@ def test_deploy_aws_lambda(workspace, docker, aws, function_url, way):
         assert (function["PackageType"], function["MemorySize"], function["Timeout"]) == ("Image", 1769, 30)
         variables = function["Environment"]["Variables"]
         assert variables == {"FETCH_USER_AGENT": "scene-classifier/2.1 (you@example.org)"}
-        assert (function["LoggingConfig"]["LogFormat"], function["LoggingConfig"]["SystemLogLevel"]) == (
-            "JSON",
-            "WARN",
-        )
+        (create,) = (block for block in wanted if block.startswith("aws lambda create-function"))
+        assert "--logging-config LogFormat=JSON,SystemLogLevel=WARN," in create  # which moto leaves out
         assert '"Statement"' in after(results, "aws lambda put-function-concurrency")
     commands = [command[0] for command in told(docker)]
     assert commands == ["buildx", "build", "login", "tag", "push", "tag", "push"]
