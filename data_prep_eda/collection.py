@@ -90,7 +90,7 @@ class Collection:
 
     def offer(self, path: str, member: Member) -> None:
         """Keeps a member as an image if it is one."""
-        self._attempts[path] += 1
+        self._attempts[path] += not member.oddity
         content, fault = read_image(member)
         if fault:
             self.rejected[path] = fault

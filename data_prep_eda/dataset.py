@@ -255,9 +255,10 @@ def load_dataset(
     listed = "".join(f"\n{line}" for line in left_out(unusable, folder))
     counts = Counter(row["label"] for row in rows)
     if few := [f"{counts[label]} usable {label} images" for label in class_names if counts[label] < 3]:
+        more = f" and {len(few) - 10} more such classes" if len(few) > 10 else ""
         raise DatasetError(
             f"Expected three or more images of each class ({', '.join(SUFFIXES)}) in {printable(folder)}, "
-            f"found {', '.join(few)}. Add images, or move such a folder away.{listed}"
+            f"found {', '.join(few[:10])}{more}. Add images, or move such a folder away.{listed}"
         )
     notes = [] if splits else _assign_splits(folder, digest, rows, class_names)
     in_splits = Counter((row["split"], row["label"]) for row in rows)
@@ -327,7 +328,8 @@ def _grouped(
     from data_prep_eda.grouping import grouped_split
 
     paths, labels = [row["path"] for row in rows], np.array([row["label"] for row in rows])
-    pairs = cached(f"dataset/{digest}-related-v{VERSION}.json", lambda: related(paths, labels))
+    name = f"dataset/{digest}-{decoder_digest()}-related-v{VERSION}.json"
+    pairs = cached(name, lambda: related(paths, labels))
     notes = [
         "A conflict of labels, nearly the same image: "
         + " and ".join(f"{rows[position]['label']}/{rows[position]['name']}" for position in pair)
@@ -345,8 +347,8 @@ def _grouped(
     splits = np.array(fixed, dtype="<U10")
     for position in np.flatnonzero(splits != ""):
         splits[(group == group[position]) & (splits == "")] = fixed[position]
-    free = splits == ""
-    splits[free] = grouped_split(labels[free], group[free])
+    if (free := splits == "").any():
+        splits[free] = grouped_split(labels[free], group[free])
     return splits.tolist(), notes
 
 
@@ -399,12 +401,8 @@ def class_folders(folder: Path) -> dict[str, Path]:
                 f"{printable(before.name)} and {printable(path.name)}, which differ in case or Unicode form only. "
                 f"Put their images together, or rename one."
             )
-        if label != label.strip() or {unicodedata.category(letter) for letter in label} & {
-            "Cc",
-            "Cs",
-            "Zl",
-            "Zp",
-        }:
+        kinds = {unicodedata.category(letter) for letter in label}
+        if label != label.strip() or kinds & {"Cc", "Cs", "Zl", "Zp"}:
             raise DatasetError(
                 f"Expected the name of a class folder to be one line of text, without spaces around it, found "
                 f"{path.name!a} in {printable(folder)}. Rename it."
@@ -457,12 +455,7 @@ def cached(name: str, make: Callable[[], Any]) -> Any:
 @functools.cache
 def decoder_digest() -> str:
     """Tells one version of the code that decodes images from another, in 8 hex digits."""
-    here = Path(__file__).parent
-    code = [
-        (here / name).read_bytes()
-        for name in ("preprocessing.py", "image_checks.py")
-        if (here / name).is_file()
-    ]
+    code = [Path(__file__).with_name(name).read_bytes() for name in ("preprocessing.py", "image_checks.py")]
     return hashlib.sha256(b"".join(code)).hexdigest()[:8]
 
 
@@ -547,7 +540,7 @@ def is_junk(path: Path) -> bool:
 def image_files(folder: Path, rejected: list[dict[str, str]], above: tuple[Path, ...] = ()) -> list[Path]:
     """The image files below a folder, sorted; files of other types go to `rejected`."""
     files: list[Path] = []
-    here = folder.resolve()
+    here, above = folder.resolve(), above or tuple(parent.resolve() for parent in folder.parents)
     for path in sorted(folder.iterdir()) if here not in above else ():  # a link may lead back up
         suffix = path.suffix.lower()
         if is_junk(path):

@@ -154,11 +154,12 @@ def tar_members(stream: io.BufferedReader, position: int = 0) -> tuple[Iterator[
         AcquisitionError: the archive is no tar, truncated or damaged; also while members are asked for.
     """
     with damage_in_words():
-        opened = opener(stream.peek(BLOCK)[:BLOCK])
+        head = stream.peek(BLOCK)[:BLOCK]
+        opened = opener(head)
         if opened is None:
             raise tarfile.ReadError("it does not begin like a tar")
         tar = opened(stream)
-    return _members(tar, position), tar is stream
+    return _members(tar, position), tar is stream and head != bytes(BLOCK)
 
 
 def _members(tar: IO[bytes], position: int) -> Iterator[Member]:

@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 
-from data_prep_eda.sun09.sources import CHUNK, AcquisitionError
+from data_prep_eda.sun09.sources import BLOCK, CHUNK, AcquisitionError
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 ANOTHER = "or name a copy available: --source sun09.tar."
@@ -61,9 +61,11 @@ class WebFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fills a buffer; returns the number of bytes, fewer only at the end of the file."""
+        """Reads into a buffer what has come, a block at least; returns the number of bytes, 0 at the end of the file."""
         rest = memoryview(buffer)
-        while len(rest) and (n := self._persist(functools.partial(self._receive, rest))):
+        while len(buffer) - len(rest) < BLOCK and (
+            n := self._persist(functools.partial(self._receive, rest))
+        ):
             rest = rest[n:]
         return len(buffer) - len(rest)
 

@@ -231,7 +231,7 @@ def test_class_names_come_from_the_folders(awkward_classes):
 
 def class_folder(folder, name, number, size=48):
     (folder / name).mkdir(parents=True)
-    rng = np.random.default_rng(sum(map(ord, name)))
+    rng = np.random.default_rng(list(name.encode()))
     for n in range(number):
         pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((size, size)).save(folder / name / f"{n}.jpg")

@@ -124,9 +124,9 @@ def test_sources_of_other_classes_never_join_by_themselves(awkward_classes, data
 
 
 def test_other_of_sources_that_know_not_all_classes_may_hold_one(dataset, folder, tmp_path):
-    for name in ("coast", "forest", "desert"):
+    for start, name in enumerate(("coast", "forest", "desert")):
         for number in range(3):
-            textured(tmp_path / "mine" / name / f"{number}.jpg", 100 + 10 * len(name) + number)
+            textured(tmp_path / "mine" / name / f"{number}.jpg", 100 + 10 * start + number)
     shutil.rmtree(folder / "first/mountain")
     own = load_dataset(str(tmp_path / "mine"))
     sources = load_sources("", own)
