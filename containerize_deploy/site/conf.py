@@ -36,8 +36,9 @@ html_favicon = "../page/icon.svg"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_sidebars = {"**": ["top.html", "sbt-sidebar-nav.html"]}
 html_theme_options = {
-    "article_header_start": ["toggle-primary-sidebar.html", "try.html"],
+    "article_header_end": ["try.html", "article-header-buttons.html"],
     "use_download_button": False,
     "show_navbar_depth": 1,
 }
@@ -80,6 +81,11 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] = json.dumps(notebook)
 
 
+def mend(app: Sphinx, name: str, template: str, context: dict, doctree: object) -> None:
+    """Empty heads of tables are no heads."""
+    context["body"] = re.sub(r'<th class="[^"]*head[^"]*"><p></p></th>', "<td></td>", context.get("body", ""))
+
+
 def finish(app: Sphinx, error: Exception | None) -> None:
     """Hosts open `index.html`."""
     if error is None:
@@ -88,4 +94,5 @@ def finish(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", prepare)
+    app.connect("html-page-context", mend)
     app.connect("build-finished", finish)

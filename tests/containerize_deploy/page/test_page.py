@@ -323,7 +323,7 @@ def test_the_pages_own_policy_is_the_headers(site):
 
 
 def test_the_guide_publishes_the_page(site, tmp_path):
-    _, publish = re.findall(r"^```bash\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    _, publish, _ = re.findall(r"^```bash\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
     shutil.copytree(site, tmp_path / "build" / "page")
     subprocess.run(["git", "init", "--quiet", "--bare", tmp_path / "remote"], check=True)
     person = {f"GIT_{who}_{what}": "a" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
