@@ -25,7 +25,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,12 +180,16 @@ class Run:
         self._announce()
         following = start_kernel(REPOSITORY, PRELOAD)
         try:
-            for number, notebook in enumerate(self.parameters, 1):
-                kernel, following = following, None
-                if number < len(self.parameters):  # it imports TensorFlow while this notebook runs
-                    following = start_kernel(REPOSITORY, PRELOAD)
-                if not self._run(notebook, f"{notebook.stem} ({number} of {len(self.parameters)})", kernel):
-                    return 1
+            with ThreadPoolExecutor(1) as pool:  # writes a notebook's page while the next one runs
+                for number, notebook in enumerate(self.parameters, 1):
+                    kernel, following = following, None
+                    if number < len(self.parameters):  # it imports TensorFlow while this notebook runs
+                        following = start_kernel(REPOSITORY, PRELOAD)
+                    ok = self._run(notebook, f"{notebook.stem} ({number} of {len(self.parameters)})", kernel)
+                    pages = pool.submit(write_index, self.folder, deepcopy(self.state), self.dataset.kind)
+                    if not ok:
+                        return 1
+            pages.result()
         finally:
             stop_kernel(following)
         self._report()
@@ -215,7 +221,6 @@ class Run:
             print(f"{title}: {result.status} in {result.seconds:.0f} s", flush=True)
         entry |= {"status": result.status, "seconds": round(result.seconds, 1), "error": result.error}
         self._mark_older()
-        write_index(self.folder, self.state, self.dataset.kind)
         if not result.ok:
             print(
                 f"\n{result}\nThe executed notebook is {shown(output)}. What ran before it is kept; mend the cause and go "
