@@ -90,7 +90,7 @@ sweep: $(STAMP)  ## one run per grid point; ARGS='--workers 2', ARGS='--grid FIL
 benchmark: $(STAMP)  ## the original recipe and this one, side by side; ARGS=--publish
 	@$(BIN)/python -m train_model.automation.benchmark $(ARGS)
 
-benchmark-serving: $(TESTS)  ## latency, cold start, memory and size of the service, and a soak
+benchmark-serving: $(TESTS)  ## latency, cold start, memory and size of the service
 	@$(BIN)/python -m containerize_deploy.benchmark_serving $(ARGS)
 
 page: $(STAMP)  ## serve the page that runs the model in the browser; ARGS='--port 8001', ARGS=--no-serve

@@ -1,6 +1,6 @@
-"""How quick, small and steady the service is, measured beside the original project's in one run.
+"""How quick and small the service is, measured beside the original project's in one run.
 
-    make benchmark-serving                                   # all of it, about ten minutes
+    make benchmark-serving                                   # all of it, some minutes
     make benchmark-serving ARGS='--only latency start'       # parts
     make benchmark-serving ARGS='--quick'                    # all, with a hundredth of the repetitions
 
@@ -33,7 +33,6 @@ import numpy as np
 from PIL import Image
 
 from containerize_deploy.answers import classify_bytes
-from containerize_deploy.local_runtime import running
 from containerize_deploy.scene_model import ModelError, SceneModel, find_model
 from data_prep_eda.files import write_json
 from train_model.tflite import processor
@@ -46,7 +45,7 @@ SIZES = {"256x256": (256, 256), "1 megapixel": (1152, 864), "12 megapixels": (40
 
 def main() -> None:
     """Measures what the command line asks for."""
-    parts = {part.__name__: part for part in (latency, start, memory, size, soak)}
+    parts = {part.__name__: part for part in (latency, start, memory, size)}
     parser = argparse.ArgumentParser(description="Measure the service.")
     add = parser.add_argument
     add(
@@ -226,21 +225,6 @@ def size(share: int) -> dict[str, Any]:
         total = sum(path.stat().st_size for path in task.rglob("*") if path.is_file())
         squeezed = subprocess.run(["tar", "-cz", "-C", task, "."], check=True, capture_output=True).stdout
     return {"unit": "MB", "total": round(total / 1e6, 1), "compressed": round(len(squeezed) / 1e6, 1)}
-
-
-def soak(share: int) -> dict[str, Any]:
-    """Requests in one process under the real runtime client: no error, memory flat."""
-    photo = base64.b64encode(image_file(SIZES["256x256"])).decode()
-    events = [{"image": photo}, {"images": [photo] * 3}, {"image": "broken"}, {"url": "http://127.0.0.1/"}]
-    requests, wrong, resident = 20_000 // share, 0, []
-    with running() as (api, process):
-        for number in range(requests):
-            event = events[number % len(events)]
-            wrong += ("error" in api.invoke(event)) != (event in events[2:])
-            if number % (requests // 10) == 0:
-                status = Path(f"/proc/{process.pid}/status").read_text()
-                resident.append(round(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024, 1))
-    return {"requests": requests, "wrong_answers": wrong, "resident_mb": resident}
 
 
 if __name__ == "__main__":

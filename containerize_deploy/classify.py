@@ -58,9 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     if sum(modes) != 1:
         parser.error("Expected images, --evaluate or --set-threshold, and one of them only.")
     if (options.to is None) != (options.set_threshold is None):
-        parser.error(
-            "--set-threshold takes the file to write, --to FILE, and leaves the model's own as it is."
-        )
+        parser.error("Expected --set-threshold and --to together: the model's own file stays as it is.")
     try:
         path = find_model(options.model)
         if options.set_threshold is not None:
@@ -99,11 +97,7 @@ def _set_threshold(path: Path, threshold: float, target: Path) -> int:
     content = with_threshold(path.read_bytes(), threshold, path.name)
     with replacing(target) as part:
         part.write_bytes(content)
-    print(
-        printable(
-            f"{target} has the threshold {threshold:g}. Use it with --model, or give it to the page or image."
-        )
-    )
+    print(printable(f"{target} has the threshold {threshold:g}; name it with --model."))
     return 0
 
 
@@ -156,7 +150,7 @@ def expand(names: Iterable[str]) -> Iterator[str]:
     A link that leads nowhere is not, since an image is missing there.
     """
     for name in names:
-        if is_url(name) or not os.path.isdir(name):
+        if "://" in name or not os.path.isdir(name):
             yield name
             continue
         folder = Path(name)
@@ -165,11 +159,6 @@ def expand(names: Iterable[str]) -> Iterator[str]:
         )
         visible = (path for path in inside if not any(part.startswith(".") for part in path.parts))
         yield from (str(folder / path) for path in sorted(visible))
-
-
-def is_url(name: str) -> bool:
-    """Whether a name on the command line is a URL and not a path."""
-    return "://" in name
 
 
 def describe(answer: dict[str, Any]) -> str:
@@ -188,7 +177,7 @@ def printable(text: str) -> str:
 
 def _answer(model: SceneModel, source: str, policy: Policy) -> dict[str, Any]:
     try:
-        content = fetch_image(source, policy) if is_url(source) else _read(source)
+        content = fetch_image(source, policy) if "://" in source else _read(source)
         return {"file": source, **classify_bytes(model, content).to_json()}
     except ServiceError as error:
         return {"file": source, **error.to_json()}
@@ -207,22 +196,14 @@ def _read(name: str) -> bytes:
 def _table(answers: list[dict[str, Any]], labels: tuple[str, ...]) -> str:
     """Answers as CSV: `file`, `class` where it is known, `label`, `in_scope`, `score`, each probability, `error`."""
     known = ["class"] if answers and "class" in answers[0] else []
-    columns = [
-        "file",
-        *known,
-        "label",
-        "in_scope",
-        "score",
-        *(f"probability_{label}" for label in labels),
-        "error",
-    ]
+    shares = [f"probability_{label}" for label in labels]
+    columns = ["file", *known, "label", "in_scope", "score", *shares, "error"]
     stream = io.StringIO()
     rows = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
     rows.writeheader()
     for answer in answers:
-        probabilities = answer.get("probabilities", {})
-        row = answer | {f"probability_{label}": share for label, share in probabilities.items()}
-        rows.writerow(row | ({"error": describe(answer)} if "error" in answer else {}))
+        probabilities = dict(zip(shares, answer.get("probabilities", {}).values(), strict=False))
+        rows.writerow(answer | probabilities | ({"error": describe(answer)} if "error" in answer else {}))
     return stream.getvalue()
 
 

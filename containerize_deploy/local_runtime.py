@@ -57,22 +57,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class RuntimeApi(http.server.ThreadingHTTPServer):
-    """A stand-in of the Runtime API on the loopback, for one function at a time.
-
-    Attributes:
-        address: `host:port`, as `AWS_LAMBDA_RUNTIME_API` wants it.
-        failure: what the runtime client reported when the function could not be started.
-        ready: set when the runtime asks for its first request, or has failed.
-    """
+    """A stand-in of the Runtime API on the loopback, for one function at a time."""
 
     daemon_threads = True
 
     def __init__(self, timeout_s: float = 30.0) -> None:
         super().__init__(("127.0.0.1", 0), _RuntimeHandler)
         self.timeout_s = timeout_s
-        self.address = f"127.0.0.1:{self.server_port}"
-        self.failure: str | None = None
-        self.ready = threading.Event()
+        self.address = f"127.0.0.1:{self.server_port}"  # as AWS_LAMBDA_RUNTIME_API wants it
+        self.ready = threading.Event()  # set when the runtime asks for its first request, or has failed
+        self.failure: str | None = None  # what it then reported
         self.waiting: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self.answers: dict[str, Future[bytes]] = {}
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -179,12 +173,7 @@ def running(
 def emulator(api: RuntimeApi, port: int = 0) -> http.server.ThreadingHTTPServer:
     """A web server on the loopback in front of a function; its caller runs and closes it.
 
-    Events posted to `INVOCATIONS` are answered as by the container's emulator, everything else as by a Function
-    URL.
-
-    Args:
-        api: of the function, as `running` gives it.
-        port: 0 takes a free one.
+    Events posted to `INVOCATIONS` are answered as by the container's emulator, else as by a Function URL.
     """
 
     class Emulator(_Handler):

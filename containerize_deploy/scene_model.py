@@ -226,19 +226,15 @@ def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
 def with_threshold(content: bytes, threshold: float, name: str = MODEL_FILE.name) -> bytes:
     """A model's file with another threshold, in the two files of its metadata that hold it.
 
-    The same bytes as `train_model.metadata.add_metadata` would give, for which TensorFlow's environment is needed.
-
-    Args:
-        content: of the `.tflite` file.
-        threshold: of the score, from which on an image is in scope.
-        name: of the file, for messages.
+    The same bytes as `train_model.metadata.add_metadata` gives, which needs packages that a running model doesn't.
 
     Raises:
         ModelError: the file has no metadata.
     """
-    facts = {"score_threshold": threshold}
-    facts["threshold"] = {
-        "read_off": f"set by hand; it was {read_facts(content, name)['score_threshold']:.6g}"
+    before = read_facts(content, name)["score_threshold"]
+    facts = {
+        "score_threshold": threshold,
+        "threshold": {"read_off": f"set by hand; it was {before:.6g}"},
     }
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {entry: archive.read(entry) for entry in archive.infolist()}

@@ -143,10 +143,7 @@ def agreement(ask: Ask, model: SceneModel, folder: Path) -> str:
 
 @contextlib.contextmanager
 def driven(site: Path, model: Path) -> Iterator[tuple[Ask, list[tuple[str, int]]]]:
-    """The page, served, in a browser that does what it is asked.
-
-    Yields:
-        A function that has `benchmark.mjs` do something and returns its result, and the list of what the server sent.
+    """The page in a browser, as a function that has `benchmark.mjs` do something, and the list of what was sent.
 
     Raises:
         PageError: a program is missing.

@@ -1,7 +1,9 @@
 """The serving benchmark's parts run and report what the documents read; the figures themselves are nobody's test."""
 
 import json
+import os
 import sys
+import time
 
 import pytest
 
@@ -9,20 +11,25 @@ from containerize_deploy import benchmark_serving
 from tests.containerize_deploy.colours import FILE
 
 
-def test_a_short_soak_answers_everything():
-    result = benchmark_serving.soak(share=500)
-    assert (result["requests"], result["wrong_answers"], len(result["resident_mb"])) == (40, 0, 10)
+def test_sides_take_turns_and_their_medians_are_compared():
+    done = []
+    sides = {"slow": lambda: (done.append("slow"), time.sleep(0.02)), "quick": lambda: done.append("quick")}
+    medians = benchmark_serving.in_turns(sides, turns=3)
+    assert done == ["slow", "quick"] * 5 and medians["slow"] > 0.02 > medians["quick"]
 
 
 def test_any_model_is_measured_and_the_other_parts_keep_their_figures(tmp_path, monkeypatch, capsys):
     target = tmp_path / "figures.json"
     target.write_text(json.dumps({"size": {"total": 1}}))
-    options = ["--only", "soak", "--quick", "--model", str(FILE), "--out", str(target)]
+    monkeypatch.setattr(benchmark_serving, "SIZES", {"256x256": (256, 256)})
+    monkeypatch.setattr(benchmark_serving, "original_service", lambda: (len, "none"))
+    options = ["--only", "latency", "--quick", "--model", str(FILE), "--out", str(target)]
     monkeypatch.setattr(sys, "argv", ["benchmark_serving", *options])
     monkeypatch.setenv("SCENES_MODEL", "")
     benchmark_serving.main()
     results = json.loads(target.read_text())
-    assert results["size"] == {"total": 1} and results["soak"]["wrong_answers"] == 0
+    assert results["size"] == {"total": 1} and results["latency"]["256x256"]["service"]["p50"] > 0
+    assert os.environ["SCENES_MODEL"] == str(FILE)  # what the other parts' processes inherit
 
 
 def test_a_model_that_is_not_there_is_a_sentence(monkeypatch):

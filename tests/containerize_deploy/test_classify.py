@@ -153,7 +153,7 @@ def test_a_copy_of_the_model_has_the_other_threshold_and_else_the_same_facts(tmp
         (["--evaluate", "more", "b.jpg"], 2, "one of them only"),
         (["--set-threshold", "nan", "--to", "a.tflite"], 2, "Expected a number"),
         (["--set-threshold", "1", "--to", "notes.txt"], 2, "a .tflite file to write"),
-        (["--set-threshold", "1"], 2, "--to FILE"),
+        (["--set-threshold", "1"], 2, "--to together"),
         ([], 2, "Expected images"),
     ],
 )
