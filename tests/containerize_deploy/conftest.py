@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from containerize_deploy.scene_model import MODEL_FILE
 from tests.containerize_deploy.colours import COLOURS, FILE, OTHER_COLOUR, draw
+
+os.environ.pop("SCENES_MODEL", None)  # the tests say themselves which model they use
 
 
 @pytest.fixture
