@@ -49,8 +49,11 @@ def summary(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None:
-            older = metrics[section].get("older_than")
-            lines.append((name, form.format(value) + (f" (older than {older})" if older else "")))
+            text, older = form.format(value), metrics[section].get("older_than")
+            whole = metrics.get("data", {}).get("source")
+            if metrics[section].get("source", whole) != whole:  # Xception's, where its weights are missing
+                text += f" (on other images: {metrics[section]['source']})"
+            lines.append((name, text + (f" (older than {older})" if older else "")))
     return lines
 
 
@@ -92,7 +95,7 @@ def write_index(folder: Path, state: dict[str, Any], images: str = "") -> Path:
                 write_text(page, text.replace("<main>", f"<main>{mark}", 1) if older else text)
         notes = [entry.get("error"), older and f"older than {older}, which was run again since"]
         title += "".join(f"<small>{escape(note)}</small>" for note in notes if note)
-        rows.append((title, entry["status"], f"{entry.get('seconds', 0):.0f} s"))
+        rows.append((title, entry["status"], f"{entry['seconds']:.0f} s" if "seconds" in entry else ""))
     metrics = read_metrics(folder)
     packages = ("tensorflow", "keras", "ai-edge-litert")
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)

@@ -186,7 +186,9 @@ class Run:
                     if number < len(self.parameters):  # it imports TensorFlow while this notebook runs
                         following = start_kernel(REPOSITORY, PRELOAD)
                     ok = self._run(notebook, f"{notebook.stem} ({number} of {len(self.parameters)})", kernel)
-                    pages = pool.submit(write_index, self.folder, deepcopy(self.state), self.dataset.kind)
+                    pages = pool.submit(
+                        write_index, self.folder, deepcopy(self.state), str(self.dataset).splitlines()[0]
+                    )
                     if not ok:
                         return 1
             pages.result()

@@ -26,6 +26,8 @@ def test_figures_are_those_that_were_recorded():
         ("served file, test accuracy", "0.990 (95 % interval 0.948 to 0.998) (older than 03_x)"),
     ]
     assert summary({}) == []
+    without_weights = {"data": {"source": "own"}, "xception": {"val_accuracy": 1.0, "source": "sample"}}
+    assert summary(without_weights) == [("Xception, validation accuracy", "1.000 (on other images: sample)")]
 
 
 def test_commands_name_the_run_as_the_shell_needs_it(monkeypatch):
