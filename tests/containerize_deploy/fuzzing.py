@@ -33,7 +33,7 @@ from PIL import Image
 
 from containerize_deploy import lambda_function
 from containerize_deploy.local_runtime import running
-from containerize_deploy.settings import Policy, SettingsError, cors_origin
+from containerize_deploy.settings import Policy, SettingsError, cors_origin, memory_mb
 from data_prep_eda.preprocessing import ImageError, load_image
 from tests.data_prep_eda.costly_images import encoded, noise
 
@@ -167,6 +167,7 @@ def environments() -> st.SearchStrategy[dict[str, str]]:
             "FETCH_HOSTS": hosts,
             "FETCH_USER_AGENT": text,
             "CORS_ORIGIN": origins | text,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": st.sampled_from(["1769", "", "0", "128 MB"]) | text,
         },
     )
 
@@ -176,6 +177,7 @@ def outcome_of_settings(environment: dict[str, str]) -> str:
     try:
         policy = Policy.from_environment(environment)
         cors_origin(environment)
+        memory_mb(environment)
     except SettingsError as error:
         name = str(error).split()[1]
         assert name in environment and "\n" not in str(error)
@@ -240,6 +242,11 @@ def _http(draw: st.DrawFn) -> dict[str, Any]:
         "body": body,
         "isBase64Encoded": draw(st.booleans() | _json()),
     }
+    if draw(st.booleans()):  # as a load balancer may send them
+        lists = st.dictionaries(_text(), st.lists(_text() | _json(), max_size=2) | _json(), max_size=2)
+        event["multiValueHeaders"] = draw(st.just({"Accept": ["text/html"]}) | lists | _json())
+        if draw(st.booleans()):
+            del event["headers"]
     if draw(st.booleans()):
         context["http"] = draw(st.just({"method": method}) | _json())
         event |= {"version": "2.0", "rawPath": path, "requestContext": context}
@@ -260,7 +267,10 @@ def events() -> st.SearchStrategy[Any]:
 def outcome_of_answer(answer: dict[str, Any]) -> str:
     """`answered` or the error's code, after holding the answer to its schema."""
     if "statusCode" in answer:
-        if "json" not in answer["headers"]["content-type"] or not answer["body"]:
+        headers = answer.get("headers") or {
+            name: text for name, (text,) in answer["multiValueHeaders"].items()
+        }
+        if "json" not in headers["content-type"] or not answer["body"]:
             return f"status {answer['statusCode']}"
         answer = json.loads(answer["body"])
     Draft202012Validator(SCHEMA).validate(answer)
