@@ -103,14 +103,14 @@ def test_a_class_without_an_image_is_never_predicted():
 
 
 def test_balanced_weights_raise_the_recall_of_a_rare_class():
-    features, labels = blobs(3, 400, seed=3)
-    rare = np.bincount(labels).argmin()
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1], (280, 20))
+    features = rng.normal(size=(300, 8)) + 0.8 * labels[:, None]
     recalls = {}
     for kind in ("none", "balanced"):
-        kernel, bias = fit_head(features, labels, 0.3, 3, class_importance(labels, kind))
-        recalls[kind] = ((features @ kernel + bias).argmax(axis=1) == labels)[labels == rare].mean()
+        kernel, bias = fit_head(features, labels, 0.3, 2, class_importance(labels, kind))
+        recalls[kind] = (features @ kernel + bias).argmax(axis=1)[labels == 1].mean()
     assert class_importance(labels, "balanced").mean() == pytest.approx(1)
-    assert recalls["balanced"] > recalls["none"]
+    assert recalls["balanced"] > recalls["none"] + 0.2
 
 
 def test_held_out_scores_are_of_models_that_have_not_seen_the_image(monkeypatch):

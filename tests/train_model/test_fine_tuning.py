@@ -1,5 +1,6 @@
 """The part that is tuned, on cached maps, is the whole network; and weights between two states are means."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ def test_maps_and_upper_blocks_answer_as_the_whole_network_and_learn():
     assert maps.shape == (12, 14, 14, 512) and maps.dtype == np.float16
     assert model.predict(maps, verbose=0) == pytest.approx(features @ kernel + bias, abs=0.05)
     frozen = model.get_weights()
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.train_on_batch(maps, labels)
     assert sum(not np.array_equal(*pair) for pair in zip(frozen, model.get_weights(), strict=True)) > 10
 
