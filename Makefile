@@ -104,7 +104,8 @@ $(SITE_ENV)/.installed: containerize_deploy/site/requirements.txt
 	@touch $@
 
 site: $(STAMP) $(SITE_ENV)/.installed  ## build/site: the notebooks, guides and the page, as static files
-	@$(SITE_ENV)/bin/sphinx-build --quiet -c containerize_deploy/site -d build/site-cache . build/site
+	@rm -rf build/site
+	@$(SITE_ENV)/bin/sphinx-build --quiet --fresh-env -c containerize_deploy/site -d build/site-cache . build/site
 	@$(BIN)/python -m containerize_deploy.page --no-serve --out build/site/page --home ../
 	@echo "The site is in $(CURDIR)/build/site"
 

@@ -109,6 +109,7 @@ function answerAll(files) {
   find("#answers").scrollIntoView({ block: "start" });
   queue = queue.then(async () => {
     let announced = performance.now();
+    if (files.length > 1 && mine === turn) find("#counts").textContent = `0 of ${files.length}…`;
     for (const [index, file] of files.entries()) {
       if (mine !== turn) return;
       await answer(file, records[index]);

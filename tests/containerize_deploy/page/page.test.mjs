@@ -415,7 +415,7 @@ test("it works by keyboard, and what it answers is announced", async () => {
   assert.equal(await text(page, "#news"), "cup.jpg: None of these.");
   for (let presses = 0; presses < 6 && (await focused()) !== "clear"; presses++) await page.keyboard.press("Tab");
   assert.equal(await focused(), "clear");
-  await page.keyboard.press(" ");
+  await page.keyboard.press("Enter");
   assert.deepEqual(await answers(page, 0), []);
   assert.equal(await focused(), "choose");
 });

@@ -212,7 +212,7 @@ def in_browser(request, packages, model, tmp_path_factory) -> tuple[dict[str, st
         },
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=840,
     )
     results = re.findall(
         r"^(not )?ok \d+ - (.+?)( # SKIP.*)?$(.*?)(?=^(?:not )?ok |^# Subtest|\Z)", done.stdout, re.M | re.S
