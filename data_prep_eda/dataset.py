@@ -338,18 +338,28 @@ def _grouped(
     ]
     group = connected(len(rows), [pair[:2] for pair in pairs])
     copies = connected(len(rows), [pair[:2] for pair in pairs if pair[2] == "copy"])
-    for finer, apart in ((copies, "images of one series"), (np.arange(len(rows)), "copies")):
+    for finer in (copies, np.arange(len(rows))):
         for label in class_names:
             members = labels == label
             if len(np.unique(group[members])) < len(SPLITS):
-                notes.append(f"{label}: {apart} had to go to different splits, since it has little else.")
+                notes.append(
+                    f"{label}: images that belong together are in different splits; it has little else."
+                )
                 group[members] = group.max() + 1 + finer[members]
     splits = np.array(fixed, dtype="<U10")
     for position in np.flatnonzero(splits != ""):
         splits[(group == group[position]) & (splits == "")] = fixed[position]
-    if (free := splits == "").any():
+    free = splits == ""
+    for _ in class_names if free.any() else ():
         splits[free] = grouped_split(labels[free], group[free])
-    return splits.tolist(), notes
+        lacking = [label for label in class_names if len(np.unique(splits[labels == label])) < len(SPLITS)]
+        for label in lacking:  # what it shares with other classes took all of it to their splits
+            own = free & (labels == label)
+            few = len(np.unique(group[own])) < len(SPLITS)
+            group[own] = group.max() + 1 + (np.arange(own.sum()) if few else group[own])
+        if not lacking:
+            break
+    return splits.tolist(), list(dict.fromkeys(notes))
 
 
 def split_folders(folder: Path) -> dict[str, Path]:

@@ -35,7 +35,7 @@ NEAR_HASH = 10  # bits of 64 in which two perceptual hashes may differ
 CANDIDATE = 0.45  # correlation at the coarse size that earns a second look at the fine one
 SERIES_GAP = 3  # frames whose numbers differ by no more than this are one series (see notebook 02)
 # Of other names than SUN 09's, neighbouring numbers say little; such frames must look alike too. Of 2,800 neighbours in
-# Corel's shuffled themes, 60 do; frames of a film and shots in a row do.
+# Corel's shuffled themes, few do; frames of a film and shots in a row do.
 SERIES_LEVELS = 25  # mean difference of two frames, 8x8 pixels each, in grey levels
 SERIES_LAYOUT = 0.8  # correlation of the same
 ALL_PAIRS = 4000  # images, beyond which shifted copies are looked for within a label only
@@ -313,8 +313,8 @@ def related(paths: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int,
     frames = dict(zip(seen, map(_frame, _decoded([paths[position] for position in seen], 64)), strict=True))
     for first, second in neighbours:
         one, other = frames[first], frames[second]
-        spread = one.std() * other.std()
-        layout = ((one - one.mean()) * (other - other.mean())).mean() / spread if spread else 0
+        parts = [frame - frame.mean(axis=(0, 1)) for frame in (one, other)]  # without their colours
+        layout = (parts[0] * parts[1]).mean() / max(parts[0].std() * parts[1].std(), 1e-9)
         if layout >= SERIES_LAYOUT and np.abs(one - other).mean() <= SERIES_LEVELS:
             pairs.append((first, second, "series"))
     return pairs
