@@ -32,4 +32,6 @@ def test_no_two_images_are_alike():
 def test_its_split_is_that_of_the_studys_rule():
     data = load_dataset(str(SAMPLE))
     assert data.source == "sample" and data.counts().loc["coast"].tolist() == [32, 4, 4, 40]
-    assert data.split("test")["name"][:4].tolist() == [f"coast_{number}.jpg" for number in ("01", "11", "21", "31")]
+    assert data.split("test")["name"][:4].tolist() == [
+        f"coast_{number}.jpg" for number in ("01", "11", "21", "31")
+    ]
