@@ -197,7 +197,7 @@ def test_command_splits_the_sample(tmp_path, capsys):
 )
 def test_command_says_what_is_wrong(tmp_path, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(tmp_path)
-    assert main([*arguments, "--out", "data"]) != 0
+    assert main([*arguments, "--out", "../data"]) != 0
     assert sentence in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
