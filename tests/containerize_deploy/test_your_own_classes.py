@@ -27,11 +27,13 @@ MAKE = """
 # Stands in for make: runs the command of a target, but neither makes an environment nor serves until interrupted.
 import os, shlex, shutil, subprocess, sys
 target, arguments = sys.argv[1], shlex.split(sys.argv[2].removeprefix("ARGS="))
+run = os.path.abspath("runs/20260101-120000")
 if target == "run" and {model!r}:
-    os.makedirs("runs/20260101-120000/models")
-    shutil.copy({model!r}, "runs/20260101-120000/models/scene-classifier-model.tflite")
+    os.makedirs(run + "/models")
+    shutil.copy({model!r}, run + "/models/scene-classifier-model.tflite")
 elif target == "run":
-    subprocess.run([sys.executable, "-m", "train_model.automation.run_study", *arguments], check=True)
+    command = [sys.executable, "-m", "train_model.automation.run_study", *arguments, "--out", run]
+    subprocess.run(command, check=True)
 else:
     subprocess.run([sys.executable, "-m", "containerize_deploy.page", *arguments, "--no-serve"], check=True)
 """
