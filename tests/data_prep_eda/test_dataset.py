@@ -315,7 +315,7 @@ def test_a_class_of_one_series_is_split_all_the_same_and_says_so(tmp_path):
             image.rotate(number / 4).save(tmp_path / f"a/{number}.jpg", quality=90 - number)
     data = load_dataset(str(tmp_path))
     assert set(data.images.loc[data.images["label"] == "a", "split"]) == {"train", "validation", "test"}
-    assert "had to go to different splits" in str(data)
+    assert "images that belong together are in different splits" in str(data)
 
 
 def test_images_are_decoded_once_per_fingerprint(images, monkeypatch):
