@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import os
 import shlex
 import sys
@@ -48,12 +47,7 @@ def describe(point: str, status: Status | None) -> str:
 def fingerprints(grid: Grid, needed: bool) -> dict[str, str | None]:
     """Fingerprint of the images of each point by its name; `None` where its notebook takes none.
 
-    Args:
-        grid: the sweep.
-        needed: whether the images must be on this machine; else `None` stands for those that are not.
-
-    Raises:
-        DatasetError: the images are needed, and can't be used.
+    DatasetError where the images are needed and not on this machine; else `None` stands for those.
     """
     known = functools.cache(images_fingerprint)
     data: dict[str, str | None] = dict.fromkeys(grid.points)
@@ -76,24 +70,21 @@ def sweep(grid: Grid, out: str, data: dict[str, str | None], workers: int, clust
     stale = sum((status or {}).get("status") == COMPLETE for status in todo.values())
     why = f" ({stale} of them ran with another version of the notebook or on other images)" if stale else ""
     print(f"{grid.name}: {total} points, {done} done, {len(todo)} to run{why}; results in {out}", flush=True)
-    terminal = sys.stdout.isatty()  # elsewhere a log has lines and no bar
-    with tqdm(
-        initial=done, total=total, unit="point", file=sys.stdout, disable=not terminal, leave=False
-    ) as bar:
-        points = replace(grid, points={name: grid.points[name] for name in todo})
-        for status in run_points(points, data, out, workers, cluster) if todo else ():
-            done += 1
+    if not todo:
+        return
+    points = replace(grid, points={name: grid.points[name] for name in todo})
+    # A log has lines and no bar.
+    with tqdm(total=total, initial=done, unit="point", disable=None, leave=False) as bar:
+        for number, status in enumerate(run_points(points, data, out, workers, cluster), done + 1):
             with tqdm.external_write_mode():
-                print(f"[{done}/{total}] {describe(status['point'], status)}", flush=True)
+                print(f"[{number}/{total}] {describe(status['point'], status)}", flush=True)
             bar.update()
 
 
 def collect(grid: Grid, out: str, data: dict[str, str | None]) -> bool:
     """Writes the table and the figure of what is there, prints what is not done, and returns whether all is."""
-    from train_model.sweep.table import (
-        plot_points,
-        tidy_table,
-    )  # its imports take seconds that points don't need
+    # Here, since its imports take seconds that single points can do without.
+    from train_model.sweep.table import plot_points, tidy_table
 
     store = Store(out)
     table = tidy_table(grid, store)
@@ -104,11 +95,9 @@ def collect(grid: Grid, out: str, data: dict[str, str | None]) -> bool:
             store.write("points.png", Path(folder, "points.png").read_bytes())
     print(f"Wrote points.csv{' and points.png' if drawn else ''} into {out}")
     if todo := left(grid, store, data):
-        failed = {
-            name: status if status and status["status"] == FAILED else None for name, status in todo.items()
-        }
-        lines = itertools.starmap(describe, failed.items())
-        print(f"\n{len(todo)} of {len(grid.points)} points are not done:", *lines, sep="\n  ")
+        print(f"\n{len(todo)} of {len(grid.points)} points are not done:")
+        for name, status in todo.items():
+            print(" ", describe(name, status if status and status["status"] == FAILED else None))
         print("\nThe same command again runs only these.")
     return not todo
 
@@ -120,7 +109,7 @@ def saturn_batch(grid: Grid, file: str, out: str, workers: int | None) -> dict[s
         grid: the sweep.
         file: path of the grid file.
         out: address that Saturn's machines can write to: `s3://`, `sfs://`, or a folder for a trial at home.
-        workers: runs at a time on one machine; `sc split` takes one per GPU where this is `None`.
+        workers: runs at a time on one machine; without it `sc split` takes one per GPU.
     """
     points = list(grid.points)
     with suppress(ParameterError):  # sfs:// can be read on Saturn Cloud only: list all points
@@ -136,16 +125,9 @@ def saturn_batch(grid: Grid, file: str, out: str, workers: int | None) -> dict[s
 
 
 def run_one(grid: Grid, name: str, out: str | None) -> bool:
-    """Runs one point by itself, as a batch system dispatches it.
+    """Runs one point by itself, as a batch system dispatches it, and returns whether it completed.
 
-    Args:
-        grid: the sweep.
-        name: of the point.
-        out: address of the sweep's results, where the point has its folder; by default its results go straight into
-            the folder that Saturn Cloud's `sc batch` names.
-
-    Returns:
-        Whether it completed.
+    Without `out`, its results go straight into the folder that Saturn Cloud's `sc batch` names.
     """
     results = out or os.environ.get("SATURN_RUN_LOCAL_RESULTS_DIR")
     if name not in grid.points:

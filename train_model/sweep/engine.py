@@ -38,11 +38,7 @@ def images_fingerprint(data_dir: str = "", other_sources: str = "", **_: Any) ->
 def is_done(grid: Grid, name: str, status: Status | None, data: str | None = None) -> bool:
     """Whether a point needs no run: it completed, with these parameters, this notebook and these images.
 
-    Args:
-        grid: the sweep.
-        name: of the point.
-        status: what its run left.
-        data: fingerprint of the images; `None` if they are not on this machine, and so can't be compared.
+    `data` is the images' fingerprint; `None` if they are not on this machine, and so can't be compared.
     """
     expected = {"status": COMPLETE, "parameters": grid.points[name], "digest": grid.digest}
     expected |= {"data": data} if data else {}
@@ -123,6 +119,8 @@ def run_points(
         for name, parameters in grid.points.items():
             yield run_point(notebook, name, parameters, data[name], out)
         return
+    from distributed import KilledWorker
+
     with _client(workers, cluster) as client:
 
         def submit(name: str) -> Any:
@@ -134,20 +132,18 @@ def run_points(
         suspects: list[str] = []
         for names, alone in ((list(grid.points), False), (suspects, True)):
             for name, future in _in_turn(submit, names, lambda: 1 if alone else len(client.nthreads())):  # noqa: B023
-                if not future.exception():
-                    status = future.result()
-                elif not alone and not cluster:  # a cluster's own scheduler has tried again already
+                error = future.exception()
+                killed = isinstance(error, KilledWorker)
+                if killed and not alone and not cluster:  # a cluster's own scheduler has tried again already
                     suspects.append(name)
                     continue
-                else:
-                    status = {
-                        "point": name,
-                        "parameters": grid.points[name],
-                        "status": FAILED,
-                        "host": "a worker",
-                    }
-                    status["error"] = "its process died with every try, probably out of memory"
+                if error:
+                    why = f"{type(error).__name__}: {error}"
+                    why = "its process died with every try, probably out of memory" if killed else why
+                    status = {"point": name, "status": FAILED, "parameters": grid.points[name], "error": why}
                     Store(out).write(f"{name}/{STATUS}", json.dumps(status, indent=2).encode())
+                else:
+                    status = future.result()
                 if Store(out).read(name, STATUS) is None:
                     raise ParameterError(
                         f"Point {name} ended on {status['host']}, but its results are not at {out} here. "

@@ -124,7 +124,9 @@ def _read(path: Path, content: Any) -> Grid:
     varied = tuple(dict.fromkeys([*lists, *(name for point in named for name in point)]))
     points: dict[str, dict[str, Any]] = {}
     for chosen in [*(dict(zip(lists, product, strict=True)) for product in products), *named]:
-        if points.setdefault(name := _folder_name(chosen), fixed | chosen) != fixed | chosen:
+        parameters = fixed | chosen
+        name = _folder_name({key: parameters[key] for key in varied if key in parameters})
+        if points.setdefault(name, parameters) != parameters:
             raise ParameterError(f"two different points would both be named {name!r}.")
 
     title, figure = content.get("name", path.stem), _mapping(content.get("figure"), "'figure'")
