@@ -138,7 +138,8 @@ def run_one(grid: Grid, name: str, out: str | None) -> bool:
         raise ParameterError(
             "--point runs under `sc batch`, which names the folder for results; else name the sweep's by --out."
         )
-    os.environ.update(gpu(int(os.environ.get("SATURN_RUN_LOCAL_RANK", 0))))
+    if rank := os.environ.get("SATURN_RUN_LOCAL_RANK"):
+        os.environ.update(gpu(int(rank)))
     status = run_point(grid, name, grid.points[name], None, results, folder=None if out else "")
     print(describe(name, status))
     return status["status"] == COMPLETE
@@ -150,12 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Runs a notebook over a grid of parameters. Run it again to do what is missing or failed.",
     )
     add = parser.add_argument
-    add(
-        "--grid",
-        default=STUDY_GRID,
-        metavar="G.yml",
-        help="grid file (default: train_model/sweep/study_grid.yml)",
-    )
+    add("--grid", default=STUDY_GRID, metavar="G.yml", help="grid file (default: the study's study_grid.yml)")
     add("--out", help="folder or s3:// address of the results (default: runs/NAME)")
     add("--workers", type=int, metavar="N", help="points at a time on this machine (default: 1)")
     add = parser.add_mutually_exclusive_group().add_argument
