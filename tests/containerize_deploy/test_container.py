@@ -336,7 +336,10 @@ def test_the_tests_pass_on_a_machine_of_stubs(tmp_path):
         stub(tmp_path / "bin", name, SHIM)
     folder = tmp_path / "Küste und Wälder"
     shutil.copytree(
-        ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".cache", "runs", "data")
+        ROOT,
+        folder,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(".git", ".venv", ".cache", "runs", "data", "build"),
     )
     names = ("container", "deploy_guides", "template")
     done = subprocess.run(
