@@ -10,6 +10,7 @@ from tests.notebooks.notebook_execution import ALL, SMALL
 from train_model.automation import run_study
 
 
+@pytest.mark.timeout(1800)  # eleven notebooks
 def test_the_whole_study_runs_on_any_classes(awkward_classes, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("SCENES_WEIGHTS_DIR", raising=False)
     out = tmp_path / "run é"
