@@ -38,9 +38,11 @@ MAX_SEGMENTS = 50_000  # of a file: PNG writers cut 20 MB into a few thousand
 MAX_SCANS = 100  # of a JPEG: cameras write 1, web encoders about 10
 # tests/data_prep_eda/costly_images.py measures what these cost.
 MAX_JPEG_WORK = 20 * MAX_PIXELS  # pixels, once for each scan
-MAX_PNG_WORK = 320_000_000  # bytes of pixels, three times those with the Paeth filter or interlaced
-MAX_WEBP_WORK = 96_000_000  # pixels, half as many again where lossless or transparent, and 7 for each byte
-MAX_AVIF_WORK = 144_000_000  # pixels of all frames, tiles and alpha, and 23 for each byte
+MAX_PNG_WORK = (
+    320_000_000  # bytes of pixels, three times where Paeth, interlaced, or 16 bits with a transparent colour
+)
+MAX_WEBP_WORK = 100_000_000  # pixels, half as many again where lossless or transparent, and 7 for each byte
+MAX_AVIF_WORK = 144_000_000  # pixels of all frames, tiles and alpha, and 23 for each byte of theirs
 
 
 class ImageError(ValueError):
@@ -227,7 +229,8 @@ def decode_jpeg(jpeg: Checked, scale: int) -> np.ndarray:
     def decode(content: bytes) -> tuple[np.ndarray | None, str]:
         nonlocal work
         work += len(ends) * jpeg.size[0] * jpeg.size[1]
-        _check_work(work, MAX_JPEG_WORK, "a JPEG with bytes left over in many scans")
+        again = work > len(ends) * jpeg.size[0] * jpeg.size[1]
+        _check_work(work * (1 + again), MAX_JPEG_WORK, "a JPEG with bytes left over behind its scans")
         colours = {1: "GRAY", 3: "RGB", 4: "CMYK"}[jpeg.components]
         width, height = (-(-edge // scale) for edge in jpeg.size)
         try:
@@ -382,7 +385,7 @@ def _png(
         for x, y, across, down in passes
         if x < width and y < height
     ]
-    _check_rows(pixels, rows)
+    _check_rows(pixels, rows, interlaced or (depth == 16 and colour in (0, 2) and transparency is not None))
     chunks, samples, key = [b"IHDR" + header], _SAMPLES[colour], None
     palette = palette[: len(palette) // 3 * 3]
     if colour == 3:
@@ -407,23 +410,23 @@ def _png(
     return Checked("PNG", png, (width, height), turned, key=key, canvas=canvas)
 
 
-def _check_rows(pixels: list[bytes], rows: list[tuple[int, int]]) -> None:
+def _check_rows(pixels: list[bytes], rows: list[tuple[int, int]], dear: bool) -> None:
     """Inflates a PNG's pixels once, a megabyte at a time, to see that no row is missing and what they will cost.
 
     Args:
         pixels: the compressed data.
         rows: bytes per row, the filter's included, and number of rows, of each pass.
+        dear: whether to count as if all rows had the dearest filter.
     """
     total = sum(length * number for length, number in rows)
-    # An interlaced PNG's filters are not looked for: it counts as if each were the dearest.
-    work, seen = total * (3 if len(rows) > 1 else 1), 0
+    work, seen = total * (3 if dear else 1), 0
     _check_work(work, MAX_PNG_WORK, "a PNG of this size and depth")
     inflate = zlib.decompressobj()
     try:
         for data in pixels:
             while data and seen < total and not inflate.eof:
                 piece = inflate.decompress(data, 1_000_000)
-                if len(rows) == 1:
+                if not dear:
                     work += 2 * rows[0][0] * piece[-seen % rows[0][0] :: rows[0][0]].count(4)
                 seen, data = seen + len(piece), inflate.unconsumed_tail
             _check_work(work, MAX_PNG_WORK, "a PNG of this size, with such filters,")
@@ -511,11 +514,12 @@ def _check_avif(content: bytes) -> Checked:
     except ImageError:
         if not streams or not any(box[4:8] == b"mdat" for box in kept):  # else it is something behind the end
             raise
-    work = 23 * len(content)
-    for width, height, frames in map(_av1, streams):
+    work = 0
+    for data in streams:
+        width, height, frames = _av1(data)
         check_size(width, height)
-        work += width * height * frames
-    if work == 23 * len(content):
+        work += width * height * frames + 23 * len(data) * (frames > 0)
+    if not work:
         raise damaged("an AVIF without an image")
     _check_work(work, MAX_AVIF_WORK, "an AVIF of so many pixels and bytes")
     return Checked("AVIF", b"".join(kept), aperture=aperture)

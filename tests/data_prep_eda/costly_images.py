@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
-from data_prep_eda.preprocessing import MAX_PIXELS
+from data_prep_eda.image_checks import MAX_PIXELS
 
 EDGE = 8000  # squared, the most pixels that are taken
 assert EDGE**2 == MAX_PIXELS
@@ -79,6 +79,17 @@ def png(
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+def filtered_png(edge: int, depth: int, colour: int, kind: int) -> bytes:
+    """A PNG of a pattern that packs well, all rows filtered: 1 Sub, 2 Up, 3 Average, 4 Paeth."""
+    header = struct.pack(">IIBBBBB", edge, edge, depth, colour, 0, 0, 0)
+    width = edge * depth * {0: 1, 2: 3, 4: 2, 6: 4}[colour] // 8
+    pattern = np.resize(np.random.default_rng(0).integers(0, 256, 997, np.uint8), width).tobytes()
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, 15, 9)
+    data = b"".join(squeeze.compress(bytes([kind]) + pattern) for _ in range(edge)) + squeeze.flush()
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
 def progressive(width: int, height: int, mode: str = "RGB", **options) -> bytes:
     """A progressive JPEG of a gradient."""
     image = Image.linear_gradient("L").resize((width, height)).convert(mode)
@@ -106,21 +117,31 @@ def taken() -> Iterator[tuple[str, bytes]]:
     """The most expensive images that are decoded."""
     yield "PNG, 16-bit grey", png(EDGE, EDGE, 16, 0)
     yield "PNG, RGBA", png(EDGE, EDGE, 8, 6)
-    yield "PNG, 16-bit RGBA, interlaced", png(EDGE, EDGE, 16, 6, interlaced=True)
+    yield "PNG, RGBA, Average", filtered_png(EDGE, 8, 6, 3)
+    yield "PNG, RGB, Paeth, 35 megapixels", filtered_png(5950, 8, 2, 4)
+    yield "PNG, 16-bit RGBA, Paeth, 13 megapixels", filtered_png(3650, 16, 6, 4)
+    yield "PNG, 16-bit RGBA, interlaced, 13 megapixels", png(3600, 3600, 16, 6, interlaced=True)
+    yield (
+        "PNG, 16-bit RGB, one colour transparent",
+        png(7200, 7200, 16, 2, extra=png_chunk(b"tRNS", bytes(6))),
+    )
     yield "PNG, transparent palette", png(EDGE, EDGE, 8, 3)
     yield "PNG, RGBA, 1,953 wide", png(MAX_PIXELS // 32_768, 32_768, 8, 6)
     gradient = Image.linear_gradient("L").resize((EDGE, EDGE)).convert("RGB")
     busy = noise(1000, 1000).resize((EDGE, EDGE))
-    yield "JPEG, as from a phone", encoded(busy, "JPEG", quality=90)
-    yield "JPEG, progressive", encoded(busy, "JPEG", quality=90, progressive=True)
+    yield "JPEG, as from a phone", encoded(busy, "JPEG", quality=85)
+    yield "JPEG, progressive", encoded(busy, "JPEG", quality=85, progressive=True)
+    yield "JPEG, bytes before its end", encoded(busy, "JPEG", quality=80)[:-2] + bytes(99) + b"\xff\xd9"
     yield "JPEG, progressive, CMYK", progressive(EDGE, EDGE, "CMYK", subsampling=0)
     yield "JPEG, noise", encoded(noise(4000, 3000), "JPEG", quality=85, subsampling=0)
     yield "WebP", encoded(gradient, "WEBP", quality=80, method=0)
     plain = Image.new("RGBA", (EDGE, EDGE), (10, 20, 30, 40))
     yield "WebP, lossless RGBA", encoded(plain, "WEBP", lossless=True, quality=0, method=0)
+    yield "WebP, busy, 36 megapixels", encoded(busy.resize((6000, 6000)), "WEBP", quality=80, method=0)
     yield "WebP, lossless noise", encoded(noise(3000, 2000), "WEBP", lossless=True, quality=0, method=0)
     yield "AVIF, 4:4:4 with alpha", encoded(gradient.convert("RGBA"), "AVIF", speed=10, subsampling="4:4:4")
-    yield "AVIF, noise", encoded(noise(4000, 3000), "AVIF", speed=10, quality=90)
+    yield "AVIF, noise, 6 megapixels", encoded(noise(3000, 2000), "AVIF", speed=10, quality=90)
+    yield "AVIF, busy, 36 megapixels", encoded(busy.resize((6000, 6000)), "AVIF", speed=10, quality=40)
 
 
 def refused() -> Iterator[tuple[str, bytes]]:
@@ -129,6 +150,13 @@ def refused() -> Iterator[tuple[str, bytes]]:
     yield "PNG, RGBA, 1x64,000,000", png(1, 64_000_000, 8, 6)
     yield "PNG, RGBA, 64,000,000x1", png(64_000_000, 1, 8, 6)
     yield "PNG, 100 megapixels", png(10_000, 10_000, 1, 0)
+    yield "PNG, 16-bit RGB, Paeth", filtered_png(EDGE, 16, 2, 4)
+    yield "PNG, RGB, Paeth", filtered_png(EDGE, 8, 2, 4)
+    yield "WebP, lossy noise, 20 megapixels", encoded(noise(5000, 4000), "WEBP", quality=80, method=0)
+    both = noise(3000, 2500)
+    both.putalpha(both.getchannel(0))
+    yield "AVIF, noise with alpha", encoded(both, "AVIF", speed=10, quality=80, subsampling="4:4:4")
+    yield "AVIF of 64×64 whose frame has 16,384²", avif_bomb()
     yield "PNG, 400,000 chunks", png(64, 64, 8, 2, extra=png_chunk(b"note", b"") * 400_000)
     jpeg = progressive(320, 240)
     yield "JPEG, 20 scans of which 10 say the same", more_scans(progressive(EDGE, EDGE, subsampling=0), 10)

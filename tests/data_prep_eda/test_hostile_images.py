@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from data_prep_eda.preprocessing import MAX_EDGE, MAX_SCANS, ImageError, load_image
+from data_prep_eda.image_checks import MAX_EDGE, MAX_SCANS
+from data_prep_eda.preprocessing import ImageError, load_image
 from tests.data_prep_eda import costly_images
 from tests.data_prep_eda.costly_images import encoded, more_scans, noise, png, png_chunk, progressive
 
@@ -38,9 +39,12 @@ def refusal(content: bytes) -> ImageError:
 @pytest.mark.parametrize("form", SOUND)
 def test_a_file_that_was_cut_is_refused_wherever_it_was_cut(form):
     load_image(SOUND[form], 64)
-    for length in range(1, len(SOUND[form]), 7):
+    end = len(SOUND[form]) - 12 * (
+        form == "PNG"
+    )  # a PNG is whole without the chunk that says so, and browsers show it
+    for length in range(1, end, 7):
         refusal(SOUND[form][:length])
-    refusal(SOUND[form][:-1])
+    refusal(SOUND[form][: end - 1])
 
 
 def test_one_flipped_bit_in_a_png_is_refused_wherever_it_is():
@@ -48,15 +52,17 @@ def test_one_flipped_bit_in_a_png_is_refused_wherever_it_is():
     for at in range(len(SOUND["PNG"])):
         damaged = bytearray(SOUND["PNG"])
         damaged[at] ^= 1 << at % 8
-        refusal(bytes(damaged))
+        if at < len(SOUND["PNG"]) - 12:
+            refusal(bytes(damaged))
+        else:  # in the chunk that says that this is the end
+            assert (load_image(bytes(damaged), 64) == load_image(SOUND["PNG"], 64)).all()
 
 
 @pytest.mark.parametrize("chunk", [b"tEXt", b"iCCP", b"eXIf", b"tIME"])
-def test_damage_in_a_png_chunk_that_holds_no_pixels_is_refused_too(chunk):
+def test_damage_in_a_png_chunk_that_holds_no_pixels_is_passed_over(chunk):
     content = bytearray(png(8, 8, 8, 2, extra=png_chunk(chunk, b"some words")))
-    load_image(bytes(content), 64)
     content[content.index(b"words")] ^= 1
-    assert "checksum" in str(refusal(bytes(content)))
+    assert (load_image(bytes(content), 64) == load_image(png(8, 8, 8, 2), 64)).all()
 
 
 def test_what_libjpeg_only_warns_of_is_refused():
@@ -90,7 +96,7 @@ def test_a_jpeg_that_repeats_its_last_scan_is_refused(before):
     jpeg = progressive(320, 240)
     load_image(jpeg, 64)
     error = refusal(more_scans(jpeg, MAX_SCANS + 1, before))
-    assert error.reason == "undecodable" and "scans" in str(error)
+    assert error.reason == "too_large" and "scans" in str(error)
 
 
 @pytest.mark.parametrize("frame", [0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
@@ -121,13 +127,9 @@ def test_nothing_that_is_taken_needs_more_memory_than_the_function_has():
             assert peak < 0.65 * FUNCTION_MB, name
 
 
-@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
-def test_a_file_of_many_small_pieces_is_refused(form):
-    content = encoded(noise(64, 64), form)
-    piece = b"note\0\0\0\0" if form == "WEBP" else b"\0\0\0\x08free"
-    content += piece * 60_000
-    if form == "WEBP":
-        content = content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:]
+def test_a_file_of_many_small_pieces_is_refused():
+    content = encoded(noise(64, 64), "WEBP") + b"note\0\0\0\0" * 60_000
+    content = content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:]
     assert refusal(content).reason == "undecodable"
 
 
