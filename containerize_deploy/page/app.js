@@ -17,11 +17,12 @@ ready.then(whenReady, whenFailed);
 enableInputs();
 enableCamera(ready, say, tell);
 
-function whenReady({ facts }) {
+function whenReady({ facts, look }) {
   start(facts);
   showFacts(facts);
   say(READY);
   document.documentElement.dataset.ready = "";
+  look.catch(whenFailed);
   makeOffline();
 }
 

@@ -24,9 +24,10 @@ export async function load(report) {
   }
   // LiteRT.js reports its progress as errors.
   self.Module = { printErr: (line) => /^(INFO|WARNING): /.test(line) || console.error(line) };
-  const [bytes, eye] = await Promise.all([
+  const eye = openEye();
+  eye.catch(() => {}); // the page hears of it, once it asks
+  const [bytes] = await Promise.all([
     fetchModel(report),
-    openEye(),
     loadLiteRt("./litert/").catch(() => {
       throw new Problem("The runtime, LiteRT.js, did not load. Check the connection, or try a newer browser.");
     }),
@@ -110,7 +111,7 @@ class Classifier {
   /**
    * @param model a compiled LiteRT.js model.
    * @param {object} facts what its metadata says, `labels` and `score_threshold` among them, and a promise of its `digest`.
-   * @param look what `openEye` resolves to.
+   * @param {Promise<Function>} look what `openEye` gives; nobody has to wait for it before the first image.
    */
   constructor(model, facts, look) {
     this.facts = facts;
@@ -132,7 +133,7 @@ class Classifier {
    */
   async classify(source, keep = true) {
     const start = performance.now();
-    const { pixels, thumbnail } = await this.look({ source, size: this.size, keep });
+    const { pixels, thumbnail } = await (await this.look)({ source, size: this.size, keep });
     const seen = performance.now();
     const { probabilities, score } = await this.run(pixels);
     const end = performance.now();
