@@ -416,10 +416,10 @@ def _check_rows(pixels: list[bytes], rows: list[tuple[int, int]], dear: bool) ->
     Args:
         pixels: the compressed data.
         rows: bytes per row, the filter's included, and number of rows, of each pass.
-        dear: whether to count as if all rows had the dearest filter.
+        dear: whether every row is as expensive as can be.
     """
     total = sum(length * number for length, number in rows)
-    work, seen = total * (3 if dear else 1), 0
+    work, seen = total * (4 if dear else 1), 0
     _check_work(work, MAX_PNG_WORK, "a PNG of this size and depth")
     inflate = zlib.decompressobj()
     try:

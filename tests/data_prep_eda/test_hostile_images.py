@@ -66,10 +66,8 @@ def test_damage_in_a_png_chunk_that_holds_no_pixels_is_passed_over(chunk):
 
 
 def test_what_libjpeg_only_warns_of_is_refused():
-    jpeg = bytearray(SOUND["JPEG"])
-    data = jpeg.index(b"\xff\xda") + 14
-    jpeg[data : data + 400] = jpeg[data + 400 : data + 800]
-    assert refusal(bytes(jpeg)).reason == "undecodable"
+    restarts = encoded(noise(48, 40), "JPEG", quality=85, restart_marker_blocks=2)
+    assert "restart" in str(refusal(restarts.replace(b"\xff\xd1", b"", 1)))
     early_end = SOUND["JPEG"][: len(SOUND["JPEG"]) // 2] + b"\xff\xd9"  # half the picture would be grey
     assert refusal(early_end).reason == "undecodable"
 
