@@ -63,7 +63,7 @@ async function visit({ site = "page", camera = false, prepare = async () => {}, 
 
 const text = (page, selector) => page.$eval(selector, (element) => element.innerText);
 const says = (page, selector, pattern) =>
-  page.waitForFunction((selector, source) => new RegExp(source, "s").test(document.querySelector(selector)?.innerText ?? ""), {}, selector, pattern.source);
+  page.waitForFunction((selector, source) => new RegExp(source, "s").test(document.querySelector(selector)?.innerText ?? ""), { polling: 100 }, selector, pattern.source);
 
 async function choose(page, ...names) {
   const input = await page.$("#files");
@@ -77,7 +77,7 @@ async function answers(page, count) {
       const shown = [...document.querySelectorAll("#cards > li, #many tbody tr")];
       return shown.length === count && !shown.some(({ dataset }) => dataset.state === "waiting");
     },
-    {},
+    { polling: 100 }, // not by frames, which a window in the background may not get
     count,
   );
   return JSON.parse(await saved(page, "#save-json"));
