@@ -2,7 +2,7 @@
 
 import { isWhole } from "./whole.js";
 
-// As in data_prep_eda/preprocessing.py.
+// As in data_prep_eda/image_checks.py.
 const MAX_PIXELS = 64_000_000;
 const MAX_EDGE = 32_768;
 const HEADER = 1_000_000; // bytes in which a JPEG's size comes, behind its metadata
@@ -89,54 +89,14 @@ function whyNot(head) {
   return "It is no image that this browser knows: expected JPEG, PNG, WebP or AVIF.";
 }
 
-
-/** Browsers turn images upright as EXIF says, but for WebP (Chromium): there it is done here, once. */
+/** A WebP without its EXIF: Chromium and Firefox do not turn a WebP by it, nor does the service. */
 async function decodeWebp(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const view = new DataView(bytes.buffer);
-  let orientation = 1;
-  for (let at = 12, size; at + 8 <= bytes.length; at += 8 + size + (size % 2)) {
-    size = view.getUint32(at + 4, true);
-    if (String.fromCharCode(...bytes.subarray(at, at + 4)) !== "EXIF") continue;
-    orientation = exifOrientation(new DataView(bytes.buffer, at + 8, Math.min(size, bytes.length - at - 8)));
-    bytes.set([0x58, 0x58], at); // XXIF, which no browser knows
+  for (let at = 12; at + 8 <= bytes.length; ) {
+    const size = view.getUint32(at + 4, true);
+    if (String.fromCharCode(...bytes.subarray(at, at + 4)) === "EXIF") bytes.set([0x58, 0x58], at); // XXIF, which no browser knows
+    at += 8 + size + (size % 2);
   }
-  const bitmap = await createImageBitmap(new Blob([bytes]), AS_IT_IS);
-  if (orientation === 1) return bitmap;
-  const { width: w, height: h } = bitmap;
-  const canvas = orientation < 5 ? new OffscreenCanvas(w, h) : new OffscreenCanvas(h, w);
-  const context = canvas.getContext("2d");
-  context.setTransform(...TURNS(w, h)[orientation]);
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return createImageBitmap(canvas);
-}
-
-/** What turns an image of w × h pixels upright, by its EXIF orientation. */
-const TURNS = (w, h) => ({
-  2: [-1, 0, 0, 1, w, 0],
-  3: [-1, 0, 0, -1, w, h],
-  4: [1, 0, 0, -1, 0, h],
-  5: [0, 1, 1, 0, 0, 0],
-  6: [0, 1, -1, 0, h, 0],
-  7: [0, -1, -1, 0, h, w],
-  8: [0, -1, 1, 0, 0, w],
-});
-
-/** EXIF orientation 1 to 8; 1, upright, where it is missing or makes no sense. */
-function exifOrientation(view) {
-  try {
-    const start = view.getUint32(0) === 0x45786966 ? 6 : 0; // some writers begin with Exif, as in JPEG
-    const little = view.getUint16(start) === 0x4949;
-    const directory = start + view.getUint32(start + 4, little);
-    for (let entry = 0; entry < view.getUint16(directory, little); entry++) {
-      const at = directory + 2 + 12 * entry;
-      if (view.getUint16(at, little) !== 0x0112) continue;
-      const orientation = view.getUint16(at + 8, little);
-      return orientation >= 1 && orientation <= 8 ? orientation : 1;
-    }
-  } catch {
-    // An image with broken metadata is still an image.
-  }
-  return 1;
+  return createImageBitmap(new Blob([bytes]), AS_IT_IS);
 }
