@@ -106,38 +106,42 @@ def _classify(path: Path, options: argparse.Namespace) -> int:
     if options.csv and options.csv.exists() and not options.csv.is_file():
         raise ModelError(f"Expected --csv to name a file, found something else at {options.csv}.")
     threads = os.cpu_count() or 1
-    models: queue.SimpleQueue[SceneModel] = queue.SimpleQueue()
+    idle: queue.SimpleQueue[SceneModel] = queue.SimpleQueue()
     policy = Policy.from_environment()
     for _ in range(threads):  # a model answers one image at a time, and costs little to load
-        models.put(model := SceneModel(path, threads=1))
+        idle.put(model := SceneModel(path, threads=1))
     if options.evaluate:
         known, unknown = evaluation.class_folders(options.evaluate, model.labels)
+        images = [({"class": label}, file) for label, folder in known for file in expand([folder])]
+    else:
+        images = [({}, file) for file in expand(options.images)]
 
-    def answer_for(source: str) -> dict[str, Any]:
-        model = models.get()
+    def answer_for(known: dict[str, str], source: str) -> dict[str, Any]:
+        model = idle.get()
         try:
-            return _answer(model, source, policy)
+            content = fetch_image(source, policy) if "://" in source else _read(source)
+            answer = classify_bytes(model, content).to_json()
+        except ServiceError as error:
+            answer = error.to_json()
         finally:
-            models.put(model)
+            idle.put(model)
+        return known | {"file": source} | answer
 
+    answers = []
     # Threads, not processes: Pillow and LiteRT work outside Python's lock.
     with ThreadPoolExecutor(threads) as pool:
-        if options.evaluate:
-            files = [(label, file) for label, folder in known for file in expand([folder])]
-            given = pool.map(answer_for, [file for _, file in files])
-            answers = [{"class": label, **answer} for (label, _), answer in zip(files, given, strict=True)]
-            report = evaluation.evaluate(answers, model, options.keep) | {"unknown_folders": unknown}
-            if options.json:
-                print(json.dumps({**report, "answers": answers}, indent=1))
-            else:
-                print("\n".join(printable(line) for line in evaluation.describe(report, options.model)))
-        elif options.json:
-            print(json.dumps(answers := list(pool.map(answer_for, expand(options.images))), indent=1))
-        else:
-            answers = []
-            for answer in pool.map(answer_for, expand(options.images)):
+        for answer in pool.map(lambda image: answer_for(*image), images):
+            answers.append(answer)
+            if not (options.evaluate or options.json):
                 print(printable(f"{answer['file']}: {describe(answer)}"), flush=True)
-                answers.append(answer)
+    if options.evaluate:
+        report = evaluation.evaluate(answers, model, options.keep) | {"unknown_folders": unknown}
+        if options.json:
+            print(json.dumps({**report, "answers": answers}, indent=1))
+        else:
+            print("\n".join(map(printable, evaluation.describe(report, options.model))))
+    elif options.json:
+        print(json.dumps(answers, indent=1))
     if options.csv:
         write_text(options.csv, _table(answers, model.labels), errors="backslashreplace")
     return int(not options.json and any("error" in answer for answer in answers))
@@ -173,14 +177,6 @@ def describe(answer: dict[str, Any]) -> str:
 def printable(text: str) -> str:
     """A text with escapes in place of what a terminal obeys: strangers name files and labels."""
     return OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-def _answer(model: SceneModel, source: str, policy: Policy) -> dict[str, Any]:
-    try:
-        content = fetch_image(source, policy) if "://" in source else _read(source)
-        return {"file": source, **classify_bytes(model, content).to_json()}
-    except ServiceError as error:
-        return {"file": source, **error.to_json()}
 
 
 def _read(name: str) -> bytes:

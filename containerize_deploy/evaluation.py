@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from containerize_deploy.scene_model import SceneModel
 
 OTHER = "other"  # the folder of images of none of the classes, as in data_prep_eda.dataset
@@ -46,26 +48,21 @@ def class_folders(folder: Path, labels: tuple[str, ...]) -> tuple[list[tuple[str
     return known, unknown
 
 
-def share(count: int, of: int) -> dict[str, Any]:
-    """A share with its 95 % Wilson interval (Wilson 1927, JASA 22:209), of at least one trial."""
+def share(hits: np.ndarray) -> dict[str, Any]:
+    """Share of true entries in `bool [n]`, n > 0, with its 95 % Wilson interval (Wilson 1927, JASA 22:209)."""
+    count, of = int(hits.sum()), len(hits)
     p, spread = count / of, Z * Z / of
-    centre = (p + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * (p * (1 - p) + spread / 4)) / (1 + spread)
-    return {
-        "count": count,
-        "of": of,
-        "share": p,
-        "low": max(0.0, centre - half),
-        "high": min(1.0, centre + half),
-    }
+    centre, half = p + spread / 2, math.sqrt(spread * (p * (1 - p) + spread / 4))
+    low, high = max(0.0, (centre - half) / (1 + spread)), min(1.0, (centre + half) / (1 + spread))
+    return {"count": count, "of": of, "share": p, "low": low, "high": high}
 
 
-def threshold_to_keep(scores: list[float], keep: float) -> float:
-    """The threshold that keeps a share of scores, halfway to the next score below so that none lies on it."""
-    scores = sorted(scores)
-    refused = math.floor((1 - keep) * len(scores) + 1e-9)
+def threshold_to_keep(scores: np.ndarray, keep: float) -> float:
+    """The threshold that keeps a share of scores `[n]`, halfway to the next below so that none lies on it."""
+    scores = np.sort(scores)
+    refused = len(scores) - max(1, math.ceil(keep * len(scores) - 1e-9))
     below = scores[refused - 1] if refused else scores[0] - 0.01
-    return round((below + scores[refused]) / 2, 6)
+    return round(float(below + scores[refused]) / 2, 6)
 
 
 def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> dict[str, Any]:
@@ -82,29 +79,26 @@ def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> d
     if not 0 < keep <= 1:
         raise EvaluationError(f"Expected a share to keep above 0 and up to 1, found {keep}.")
     usable = [answer for answer in answers if "label" in answer]
-    inside = [answer for answer in usable if answer["class"] != OTHER]
-    outside = [answer for answer in usable if answer["class"] == OTHER]
-    if not inside:
+    truth, labels = (np.array([answer[key] for answer in usable], str) for key in ("class", "label"))
+    scores, inside = np.array([answer["score"] for answer in usable]), truth != OTHER
+    if not inside.any():
         raise EvaluationError("Expected images in the class folders, found none that can be used.")
 
-    def correct(of_class: list[dict[str, Any]]) -> dict[str, Any]:
-        return share(sum(answer["label"] == answer["class"] for answer in of_class), len(of_class))
-
-    def kept(images: list[dict[str, Any]], threshold: float) -> int:
-        return sum(answer["score"] >= threshold for answer in images)
-
     def at(value: float) -> dict[str, Any]:
-        refused = share(len(outside) - kept(outside, value), len(outside)) if outside else None
-        return {"value": value, "kept": share(kept(inside, value), len(inside)), "refused": refused}
+        kept = scores >= value
+        refused = None if inside.all() else share(~kept[~inside])
+        return {"value": value, "kept": share(kept[inside]), "refused": refused}
 
-    classes = {}
-    for label in dict.fromkeys(answer["class"] for answer in inside):
-        of_class = [answer for answer in inside if answer["class"] == label]
-        classes[label] = {**correct(of_class), "kept": kept(of_class, model.score_threshold)}
-    mistakes = Counter((a["class"], a["label"]) for a in inside if a["class"] != a["label"])
+    classes = {
+        label: share(labels[truth == label] == label)
+        | {"kept": int((scores[truth == label] >= model.score_threshold).sum())}
+        for label in dict.fromkeys(truth[inside].tolist())
+    }
+    mistaken = inside & (truth != labels)
+    mistakes = Counter(zip(truth[mistaken].tolist(), labels[mistaken].tolist(), strict=True))
     return {
         "model": model.identity,
-        "accuracy": correct(inside),
+        "accuracy": share((truth == labels)[inside]),
         "macro_average": sum(counts["share"] for counts in classes.values()) / len(classes),
         "classes": classes,
         "confusions": [
@@ -112,13 +106,13 @@ def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> d
             for (label, answer), count in mistakes.most_common(WORST)
         ],
         "threshold": at(model.score_threshold),
-        "suggested": {"keep": keep, **at(threshold_to_keep([answer["score"] for answer in inside], keep))},
+        "suggested": {"keep": keep, **at(threshold_to_keep(scores[inside], keep))},
         "unusable": len(answers) - len(usable),
     }
 
 
 def describe(report: dict[str, Any], model: str | None) -> list[str]:
-    """What `evaluate` gives, as lines for people; labels come last in a line, since scripts differ in width.
+    """Lines for people, in which labels come last, since scripts differ in width.
 
     Args:
         report: as `evaluate` gives it, with `unknown_folders`.
@@ -133,34 +127,36 @@ def describe(report: dict[str, Any], model: str | None) -> list[str]:
     def line(words: str, counts: dict[str, Any]) -> str:
         text = f"{words}, {counts['value']:.6g}, keeps {counts['kept']['share']:.1%} of the classes' images"
         if refused := counts["refused"]:
-            interval = f"95 % interval {refused['low']:.1%} to {refused['high']:.1%}"
+            interval = f"(95 % interval {refused['low']:.1%} to {refused['high']:.1%})"
             text += (
-                f" and refuses {refused['share']:.1%} of {refused['of']} images of other things ({interval})"
+                f" and refuses {refused['share']:.1%} of {refused['of']} images of other things {interval}"
             )
         return text + "."
 
     now, suggested = report["threshold"], report["suggested"]
-    named = f" --model {shlex.quote(model)}" if model else ""
+    command = "python -m containerize_deploy.classify" + (f" --model {shlex.quote(model)}" if model else "")
+    mistakes = [
+        f"{pair['class']} taken for {pair['label']}: {pair['count']}" for pair in report["confusions"]
+    ]
     lines = [
         "images  correct  accuracy  95 % interval       kept  class",
         *(row(label, counts, counts["kept"]) for label, counts in report["classes"].items()),
         row("(all)", report["accuracy"], now["kept"]["count"]),
         "",
         f"The classes' mean accuracy is {report['macro_average']:.1%}. Most frequent mistakes:",
-        *(f"    {pair['class']} taken for {pair['label']}: {pair['count']}" for pair in report["confusions"]),
-        *([] if report["confusions"] else ["    none"]),
+        *(f"    {mistake}" for mistake in mistakes or ["none"]),
         "",
         line("The model's threshold", now),
         line(f"The threshold for {suggested['keep']:.1%} of these images", suggested),
         "To write a copy of the model with the latter:",
-        f"    python -m containerize_deploy.classify{named} --set-threshold={suggested['value']:.6f} --to copy.tflite",
+        f"    {command} --set-threshold={suggested['value']:.6f} --to copy.tflite",
     ]
     if not now["refused"]:
         lines.append(
             f"There is no folder {OTHER!r} with images of other things to see what is refused of them."
         )
-    if report["unknown_folders"]:
-        lines.append(f"Left out, since the model has no such label: {', '.join(report['unknown_folders'])}.")
+    if unknown := report["unknown_folders"]:
+        lines.append(f"Left out, since the model has no such label: {', '.join(unknown)}.")
     if report["unusable"]:
         lines.append(f"Left out, since they can't be used: {report['unusable']} files. --csv FILE says why.")
     return lines

@@ -28,43 +28,26 @@ from typing import Any
 
 from containerize_deploy.installed import require_packages
 
+ROOT = Path(__file__).resolve().parents[1]
 HANDLER = "containerize_deploy.lambda_function.lambda_handler"
 INVOCATIONS = "/2015-03-31/functions/function/invocations"  # where the emulator listens
+RUNTIME = "/2018-06-01/runtime/"  # where the runtime client asks
+TIMEOUT_S = 30
+JSON = {"Content-Type": "application/json"}
 
 
 class FunctionError(Exception):
     """The function, or its start, failed; holds what the runtime client reported."""
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
-    def reply(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in (headers or {"Content-Type": "application/json"}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
-
-
-class RuntimeApi(http.server.ThreadingHTTPServer):
-    """A stand-in of the Runtime API on the loopback, for one function at a time."""
+class LocalLambda(http.server.ThreadingHTTPServer):
+    """For one function the Runtime API, the emulator and the Function URL, at one `address` of the loopback."""
 
     daemon_threads = True
 
-    def __init__(self, timeout_s: float = 30.0) -> None:
-        super().__init__(("127.0.0.1", 0), _RuntimeHandler)
-        self.timeout_s = timeout_s
-        self.address = f"127.0.0.1:{self.server_port}"  # as AWS_LAMBDA_RUNTIME_API wants it
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.address = f"127.0.0.1:{self.server_port}"
         self.ready = threading.Event()  # set when the runtime asks for its first request, or has failed
         self.failure: str | None = None  # what it then reported
         self.waiting: queue.Queue[tuple[str, bytes]] = queue.Queue()
@@ -76,7 +59,7 @@ class RuntimeApi(http.server.ThreadingHTTPServer):
 
         Raises:
             FunctionError: the function raised.
-            TimeoutError: no answer in `timeout_s`.
+            TimeoutError: no answer in `TIMEOUT_S`.
         """
         return json.loads(self.invoke_raw(json.dumps(event).encode()))
 
@@ -86,7 +69,7 @@ class RuntimeApi(http.server.ThreadingHTTPServer):
         answer = self.answers[request] = Future()
         self.waiting.put((request, event))
         try:
-            return answer.result(self.timeout_s)
+            return answer.result(TIMEOUT_S)
         finally:
             del self.answers[request]
 
@@ -94,21 +77,42 @@ class RuntimeApi(http.server.ThreadingHTTPServer):
         """A runtime that is killed hangs up, which is no news."""
 
 
-class _RuntimeHandler(_Handler):
-    server: RuntimeApi
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: LocalLambda
 
-    def do_GET(self) -> None:
-        self.server.ready.set()
-        request, event = self.server.waiting.get()
-        headers = {
-            "Content-Type": "application/json",
-            "Lambda-Runtime-Aws-Request-Id": request,
-            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self.server.timeout_s) * 1000)),
-        }
-        self.reply(200, event, headers)
+    def respond(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = JSON
+        try:
+            if self.path.startswith(RUNTIME):
+                status, body, headers = self.to_runtime(body)
+            elif self.command == "POST" and self.path == INVOCATIONS:
+                status, body = 200, self.server.invoke_raw(body)
+            else:
+                answer = self.server.invoke(self.event(body))
+                status, body, headers = answer["statusCode"], answer["body"].encode(), answer["headers"]
+        except (FunctionError, TimeoutError) as error:
+            status, body = 502, json.dumps({"errorMessage": str(error)}).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-    def do_POST(self) -> None:
-        body, (request, kind) = self.body(), self.path.split("/")[-2:]
+    do_GET = do_HEAD = do_OPTIONS = do_PUT = do_POST = respond
+
+    def to_runtime(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        """The next event; or thanks for an answer, an error, or the report of a failed start."""
+        request, kind = self.path.split("/")[-2:]
+        if kind == "next":
+            self.server.ready.set()
+            request, event = self.server.waiting.get()
+            deadline = str(int((time.time() + TIMEOUT_S) * 1000))
+            names = ("Lambda-Runtime-Aws-Request-Id", "Lambda-Runtime-Deadline-Ms")
+            return 200, event, JSON | dict(zip(names, (request, deadline), strict=True))
         if request == "init":
             self.server.failure = json.loads(body)["errorMessage"]
             self.server.ready.set()
@@ -117,37 +121,53 @@ class _RuntimeHandler(_Handler):
                 answer.set_result(body)
             else:
                 answer.set_exception(FunctionError(body.decode(errors="replace")))
-        self.reply(202, b'{"status": "OK"}')
+        return 202, b'{"status": "OK"}', JSON
+
+    def event(self, body: bytes) -> dict[str, Any]:
+        """The request as a Function URL hands it on, in payload format 2.0."""
+        path, _, query = self.path.partition("?")
+        event = {
+            "version": "2.0",
+            "rawPath": path,
+            "rawQueryString": query,
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+            "requestContext": {"http": {"method": self.command, "path": path}, "stage": "$default"},
+            "isBase64Encoded": True,
+        }
+        return event | ({"body": base64.b64encode(body).decode()} if body else {})
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
 
 
 @contextlib.contextmanager
 def running(
     command: Sequence[str | Path] = (sys.executable, "-m", "awslambdaric", HANDLER),
     *,
-    folder: Path | None = None,
+    folder: Path = ROOT,
     environment: Mapping[str, str] | None = None,
-    timeout_s: float = 30.0,
+    port: int = 0,
     log: Any = subprocess.DEVNULL,
-) -> Iterator[tuple[RuntimeApi, subprocess.Popen]]:
+) -> Iterator[tuple[LocalLambda, subprocess.Popen]]:
     """Starts a function under its runtime client and stops it in the end.
 
     Args:
         command: what the container would start.
-        folder: where the function's files are, as `/var/task` in a container; by default this repository.
+        folder: where the function's files are, as `/var/task` in a container.
         environment: of the function, beside what Lambda itself sets; by default this process's own.
-        timeout_s: the function's time limit.
+        port: of the server; 0 takes a free one.
         log: where the function's output goes, as for `subprocess.Popen`.
 
     Yields:
-        The API to send events through, and the function's process.
+        The server to send events through, and the function's process.
 
     Raises:
         FunctionError: the function could not be started.
+        OSError, OverflowError: the port can't be used.
     """
-    folder = folder or Path(__file__).resolve().parents[1]
-    with RuntimeApi(timeout_s) as api:
+    with LocalLambda(port) as server:
         of_lambda = {
-            "AWS_LAMBDA_RUNTIME_API": api.address,
+            "AWS_LAMBDA_RUNTIME_API": server.address,
             "AWS_LAMBDA_FUNCTION_NAME": "function",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
             "LAMBDA_TASK_ROOT": str(folder),
@@ -156,53 +176,18 @@ def running(
         environment = {**(os.environ if environment is None else environment), **of_lambda}
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
-            while not api.ready.wait(0.05):
+            while not server.ready.wait(0.05):
                 if process.poll() is not None:
                     raise FunctionError(
                         f"the runtime ended with status {process.returncode}, as its log says"
                     )
-            if api.failure:
-                raise FunctionError(api.failure)
-            yield api, process
+            if server.failure:
+                raise FunctionError(server.failure)
+            yield server, process
         finally:
             process.kill()
             process.wait()
-            api.shutdown()
-
-
-def emulator(api: RuntimeApi, port: int = 0) -> http.server.ThreadingHTTPServer:
-    """A web server on the loopback in front of a function; its caller runs and closes it.
-
-    Events posted to `INVOCATIONS` are answered as by the container's emulator, else as by a Function URL.
-    """
-
-    class Emulator(_Handler):
-        def do_POST(self) -> None:
-            try:
-                if self.command == "POST" and self.path == INVOCATIONS:
-                    self.reply(200, api.invoke_raw(self.body()))
-                else:
-                    answer = api.invoke(self.event())
-                    self.reply(answer["statusCode"], answer["body"].encode(), answer["headers"])
-            except (FunctionError, TimeoutError) as error:
-                self.reply(502, json.dumps({"errorMessage": str(error)}).encode())
-
-        do_GET = do_HEAD = do_OPTIONS = do_PUT = do_POST
-
-        def event(self) -> dict[str, Any]:
-            """The request in payload format 2.0."""
-            body, (path, _, query) = self.body(), self.path.partition("?")
-            event = {
-                "version": "2.0",
-                "rawPath": path,
-                "rawQueryString": query,
-                "headers": {name.lower(): value for name, value in self.headers.items()},
-                "requestContext": {"http": {"method": self.command, "path": path}, "stage": "$default"},
-                "isBase64Encoded": True,
-            }
-            return event | ({"body": base64.b64encode(body).decode()} if body else {})
-
-    return http.server.ThreadingHTTPServer(("127.0.0.1", port), Emulator)
+            server.shutdown()
 
 
 def main() -> None:
@@ -217,13 +202,12 @@ def main() -> None:
     try:
         model = {"SCENES_MODEL": str(find_model(options.model).resolve())}
         with (
-            running(environment=os.environ | model, log=sys.stderr) as (api, _),
-            emulator(api, options.port) as server,
             contextlib.suppress(KeyboardInterrupt),
+            running(environment=os.environ | model, port=options.port, log=sys.stderr) as (server, process),
         ):
-            address = f"http://127.0.0.1:{server.server_port}"
+            address = f"http://{server.address}"
             print(f"Listening at {address}{INVOCATIONS}; for browsers at {address}/", flush=True)
-            server.serve_forever()
+            sys.exit(f"The function ended with status {process.wait()}, as its log says.")
     except (FunctionError, ModelError) as error:
         sys.exit(f"The function did not start: {error}")
     except (OSError, OverflowError) as error:

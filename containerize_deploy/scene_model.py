@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import io
@@ -11,7 +10,6 @@ import os
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,19 +28,12 @@ class ModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Classification:
-    """What the model says of one image.
+    """What the model says of one image."""
 
-    Attributes:
-        label: the likeliest class.
-        probabilities: of each class; they sum to 1.
-        in_scope: whether the image looks like any of the classes at all.
-        score: what `in_scope` rests on; higher is more like one of them.
-    """
-
-    label: str
-    probabilities: dict[str, float]
-    in_scope: bool
-    score: float
+    label: str  # the likeliest class
+    probabilities: dict[str, float]  # of each class; they sum to 1
+    in_scope: bool  # whether the image looks like any of the classes at all
+    score: float  # what `in_scope` rests on; higher is more like one of them
 
     def to_json(self) -> dict[str, Any]:
         """As the service and the shell answer it."""
@@ -73,43 +64,32 @@ class SceneModel:
                 f"Expected the model {path.name}, found no such file. Export it first."
             ) from None
         facts = read_facts(content, path.name)
-        self.version: str = facts["version"]
         self.labels: tuple[str, ...] = tuple(facts["labels"])
         self.score_threshold: float = facts["score_threshold"]
+        self.version: str = facts["version"]
         self.digest = hashlib.sha256(content).hexdigest()
-        with _captured_stderr() as said:
-            try:
-                self._interpreter = Interpreter(model_content=content, num_threads=threads or cpus())
-                self._interpreter.allocate_tensors()
-            except (RuntimeError, ValueError) as error:
-                raise ModelError(f"Expected a TFLite model in {path.name}, found: {error}") from None
-        complaints = [line for line in "".join(said).splitlines() if line and not line.startswith("INFO")]
-        if complaints:
-            _log_complaints("; ".join(complaints))
-        self._lock = threading.Lock()
-        self._find_tensors(path.name)
-        self.classify(np.zeros((self.size, self.size, 3), np.uint8))
-
-    def _find_tensors(self, name: str) -> None:
-        """Looks the tensors up by their names in the signature; their order in the file means nothing."""
-        signature = self._interpreter.get_signature_runner()
-        inputs, outputs = signature.get_input_details(), signature.get_output_details()
+        self.identity = {"version": self.version, "digest": f"sha256:{self.digest}"}  # which model answered
+        try:
+            self._interpreter = _load(content, threads or cpus())
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"Expected a TFLite model in {path.name}, found: {error}") from None
+        # Tensors go by their names in the signature; their order in the file means nothing.
+        runner = (
+            self._interpreter.get_signature_runner
+        )  # a runner that is kept keeps the interpreter from running
+        inputs, outputs = runner().get_input_details(), runner().get_output_details()
         shapes = {key: tuple(details["shape"]) for key, details in outputs.items()}
         expected = {"probabilities": (1, len(self.labels)), "score": (1, 1)}
         (pixels,) = inputs.values() if len(inputs) == 1 else (None,)
         if pixels is None or pixels["dtype"] is not np.uint8 or len(pixels["shape"]) != 4:
-            raise ModelError(f"Expected {name} to take one uint8 image, found {inputs}.")
+            raise ModelError(f"Expected {path.name} to take one uint8 image, found {inputs}.")
         if shapes != expected:
-            raise ModelError(f"Expected {name} to give {expected}, found {shapes}.")
+            raise ModelError(f"Expected {path.name} to give {expected}, found {shapes}.")
         self.size = int(pixels["shape"][1])
         self._input = pixels["index"]
-        self._probabilities = outputs["probabilities"]["index"]
-        self._score = outputs["score"]["index"]
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """Which model answered: its version and the SHA-256 of its file."""
-        return {"version": self.version, "digest": f"sha256:{self.digest}"}
+        self._probabilities, self._score = (outputs[name]["index"] for name in expected)
+        self._lock = threading.Lock()
+        self.classify(np.zeros((self.size, self.size, 3), np.uint8))
 
     def classify(self, image: np.ndarray) -> Classification:
         """Classifies one image.
@@ -164,34 +144,27 @@ def cpus() -> int:
     return max(1, int(memory) // MEMORY_PER_CPU_MB) if memory.isdecimal() else 1
 
 
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[list[str]]:
-    """Keeps what LiteRT says of its start out of a log that else is JSON; errors are raised.
-
-    Yields:
-        A list that holds what was said, once the context is left.
-    """
-    said: list[str] = []
-    saved, (reader, writer) = os.dup(2), os.pipe()
+def _load(content: bytes, threads: int) -> Interpreter:
+    """Keeps what LiteRT says of its start out of a log that otherwise is JSON, but for its complaints."""
+    stderr, (reader, writer) = os.dup(2), os.pipe()
     os.dup2(writer, 2)
-    os.close(writer)
     try:
-        yield said
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
     finally:
-        os.write(2, b"\n")  # so that reading finds something and never waits
-        os.dup2(saved, 2)
-        os.close(saved)
-        said.append(os.read(reader, 65536).decode(errors="replace"))
-        os.close(reader)
+        os.write(2, b"\n")  # so that reading never waits
+        os.dup2(stderr, 2)
+        lines = os.read(reader, 65536).decode(errors="replace").splitlines()
+        for descriptor in (stderr, reader, writer):
+            os.close(descriptor)
+    if complaints := [line for line in lines if line and not line.startswith("INFO")]:
+        _log_complaints("; ".join(complaints))
+    return interpreter
 
 
 @functools.cache  # once per process, however many models it loads
 def _log_complaints(complaints: str) -> None:
-    """Logs what LiteRT complains of at its start, and what that means.
-
-    The known case: a system that hides its processors, as Lambda's arm64 machines do. LiteRT then drops XNNPACK, takes
-    some six times as long, and answers differ slightly from those that were tested (pytorch/cpuinfo issue 143).
-    """
+    """The known case: where a system hides its processors, LiteRT drops XNNPACK (pytorch/cpuinfo issue 143)."""
     reason = (
         f"LiteRT complains, and may run without XNNPACK, slower and with slightly other answers: {complaints}"
     )
@@ -199,17 +172,17 @@ def _log_complaints(complaints: str) -> None:
 
 
 def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
-    """What a model's metadata tells of it, from the zip archive that follows the model in its file.
+    """A model's metadata, as `train_model.metadata.add_metadata` wrote it into the `.tflite` file.
 
     Args:
-        content: of the `.tflite` file, as `train_model.metadata.add_metadata` wrote it.
+        content: of the file.
         name: of the file, for messages.
 
     Returns:
         `version`, `labels`, `score_threshold` and whatever else was written.
 
     Raises:
-        ModelError: there is no such archive, or something is missing in it.
+        ModelError: there is no such archive in the file, or something is missing in it.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -224,9 +197,7 @@ def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
 
 
 def with_threshold(content: bytes, threshold: float, name: str = MODEL_FILE.name) -> bytes:
-    """A model's file with another threshold, in the two files of its metadata that hold it.
-
-    The same bytes as `train_model.metadata.add_metadata` gives, which needs packages that a running model doesn't.
+    """A model's file with another threshold, as `train_model.metadata.add_metadata` would write it with more packages.
 
     Raises:
         ModelError: the file has no metadata.

@@ -3,23 +3,20 @@
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from containerize_deploy import classify, test
-from containerize_deploy.local_runtime import INVOCATIONS, emulator, running
+from containerize_deploy.local_runtime import INVOCATIONS, running
 from tests.containerize_deploy.colours import draw
 
 
 @pytest.fixture(scope="module")
 def service():
     """The function at an address, as the container's emulator or a Function URL would have it."""
-    with running() as (api, _), emulator(api) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with running() as (server, _):
+        yield f"http://{server.address}"
 
 
 @pytest.fixture
