@@ -36,6 +36,7 @@ from containerize_deploy.local_runtime import running
 from containerize_deploy.settings import Policy, SettingsError, cors_origin, memory_mb
 from data_prep_eda.preprocessing import ImageError, load_image
 from tests.data_prep_eda.costly_images import encoded, noise
+from tests.data_prep_eda.unusual_images import mixed
 
 SCHEMA = json.loads(Path(lambda_function.__file__).with_name("answer.schema.json").read_text())
 
@@ -362,6 +363,13 @@ def main() -> None:
                 outcomes[outcome_of_image(damaged(form, how, chance))] += 1
                 slowest = max(slowest, time.perf_counter() - started)
             report(f"{form}, {how}", outcomes, slowest)
+    outcomes, slowest = Counter(), 0.0
+    for _ in range(examples):  # that these look as in a browser is asked by tests.data_prep_eda.unusual_images
+        _, content = mixed(chance)
+        started = time.perf_counter()
+        outcomes[outcome_of_image(content)] += 1
+        slowest = max(slowest, time.perf_counter() - started)
+    report("image, whole, with odd headers", outcomes, slowest)
     report("image, one to six mutations", *run(mutated_images(), outcome_of_image, examples))
     report("settings", *run(environments(), outcome_of_settings, examples))
     # In a process of its own: Hypothesis remembers what it drew, which would hide a leak.
