@@ -403,7 +403,7 @@ test("axe finds no fault, light or dark, on a phone or a desktop", chromiumOnly,
   await check();
 });
 
-test("it works by keyboard, and what it answers is announced", async () => {
+test("it works by keyboard, and what it answers is announced", chromiumOnly, async () => {
   const page = await visit();
   const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.dataset.example);
   const reached = [];
