@@ -27,27 +27,25 @@ LOCAL = "http://localhost:9000/2015-03-31/functions/function/invocations"
 OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Calls the service once per image; returns 1 if any was not classified."""
     parser = argparse.ArgumentParser(description="Ask the running service about images.")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file or http(s) URL")
-    parser.add_argument(
-        "--at", default=LOCAL, metavar="URL", help="the service; default: the local container"
-    )
-    options = parser.parse_args(arguments)
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="image file or http(s) URL")
+    add("--at", default=LOCAL, metavar="URL", help="the service; default: the local container")
+    options = parser.parse_args()
     failed = False
     for image in options.images:
         try:
             is_url = image.startswith(("http://", "https://"))
-            event = (
-                {"url": image} if is_url else {"image": base64.b64encode(Path(image).read_bytes()).decode()}
-            )
+            content = b"" if is_url else Path(image).read_bytes()
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
             reason = "There is no such file." if missing else f"The file cannot be read: {error.strerror}."
             print(printable(f"{image}: {reason}"), file=sys.stderr)
             failed = True
             continue
+        event = {"url": image} if is_url else {"image": base64.b64encode(content).decode()}
         try:
             answer = call(options.at, event)
         except (OSError, ValueError, http.client.HTTPException) as error:

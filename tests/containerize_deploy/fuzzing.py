@@ -32,9 +32,9 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from containerize_deploy import lambda_function
-from containerize_deploy.local_runtime import running
 from containerize_deploy.settings import Policy, SettingsError, cors_origin, memory_mb
 from data_prep_eda.preprocessing import ImageError, load_image
+from tests.containerize_deploy.runtime_api import running
 from tests.data_prep_eda.costly_images import encoded, noise
 from tests.data_prep_eda.unusual_images import mixed
 
@@ -364,7 +364,8 @@ def main() -> None:
                 slowest = max(slowest, time.perf_counter() - started)
             report(f"{form}, {how}", outcomes, slowest)
     outcomes, slowest = Counter(), 0.0
-    for _ in range(examples):  # that these look as in a browser is asked by tests.data_prep_eda.unusual_images
+    # That these look as in a browser is asked by tests.data_prep_eda.unusual_images.
+    for _ in range(examples):
         _, content = mixed(chance)
         started = time.perf_counter()
         outcomes[outcome_of_image(content)] += 1

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from containerize_deploy.local_runtime import INVOCATIONS, FunctionError, running
+from containerize_deploy.local_runtime import INVOCATIONS
 from containerize_deploy.scene_model import MODEL_FILE, SceneModel
 from tests.containerize_deploy.colours import COLOURS, FILE
 from tests.containerize_deploy.image_build import (
@@ -34,6 +34,7 @@ from tests.containerize_deploy.image_build import (
     NoPackageIndex,
     python_for_the_image,
 )
+from tests.containerize_deploy.runtime_api import FunctionError, running
 
 ROOT = Path(__file__).parents[2]
 

@@ -22,11 +22,11 @@ from PIL import Image
 from containerize_deploy import fetching, lambda_function
 from containerize_deploy.answers import STATUS
 from containerize_deploy.lambda_function import FETCHES_AT_ONCE, MAX_IMAGES, MODEL, lambda_handler
-from containerize_deploy.local_runtime import FunctionError, running
 from containerize_deploy.scene_model import MODEL_FILE, SceneModel, find_model
 from data_prep_eda.preprocessing import MAX_BYTES, MAX_PIXELS, load_image
 from tests.containerize_deploy.colours import COLOURS, draw
 from tests.containerize_deploy.fuzzing import events, mutated_images, outcome_of_answer
+from tests.containerize_deploy.runtime_api import FunctionError, running
 from tests.data_prep_eda.costly_images import avif_bomb
 from train_model import tflite
 

@@ -5,13 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from containerize_deploy.local_runtime import INVOCATIONS, FunctionError, running
+from containerize_deploy.local_runtime import INVOCATIONS
 from tests.containerize_deploy.colours import COLOURS, FILE, draw
 
 ROOT = Path(__file__).parents[2]
@@ -20,13 +21,13 @@ DEAD_PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "HTTP_PROXY"
 
 
 @contextmanager
-def serving(*options: str, python: str | Path = sys.executable, **environment: str):
+def serving(*options: str, python: str | Path = sys.executable, log=subprocess.DEVNULL, **environment: str):
     """The command, started; its address."""
     process = subprocess.Popen(
         [python, *COMMAND, "--port", "0", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=log,
         text=True,
         env={**os.environ, **environment},
     )
@@ -74,25 +75,22 @@ def test_a_start_that_fails_says_why_in_its_last_line(options, settings, said):
     assert 'local_runtime.py", line' not in done.stderr
 
 
-def test_a_function_that_raises_is_an_error_of_that_request_alone(tmp_path):
-    (tmp_path / "handler.py").write_text("def answer(event, context):\n    return 1 / event\n")
-    command = [sys.executable, "-m", "awslambdaric", "handler.answer"]
-    with running(command, folder=tmp_path) as (api, _):
-        with pytest.raises(FunctionError, match="ZeroDivisionError"):
-            api.invoke(0)
-        assert api.invoke(2) == 0.5
+def test_what_is_no_json_is_an_error_of_that_request_alone():
+    with serving() as address:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(address.rstrip("/") + INVOCATIONS, b"hello")
+        assert "Expected JSON" in json.load(refused.value)["errorMessage"]
+        assert ask(address)["status"] == "ok"
 
 
-def test_a_runtime_that_ends_before_it_is_ready_is_told(tmp_path):
-    with (
-        pytest.raises(FunctionError, match="ended with status 3"),
-        running([sys.executable, "-c", "raise SystemExit(3)"], folder=tmp_path),
-    ):
-        pass
+def test_the_log_has_a_line_per_request_with_its_id(tmp_path):
+    with (tmp_path / "log").open("w+") as log, serving(log=log) as address:
+        ask(address)
+        log.seek(0)
+        (line,) = map(json.loads, log)
+    assert line["status"] == 200 and len(line["request_id"]) == 36
 
 
 def test_the_variable_names_the_model_of_the_function():
-    with running(environment={**os.environ, "SCENES_MODEL": str(FILE)}) as (api, _):
-        assert api.invoke({"image": "no base64!"})["error"]["code"] == "malformed"
-        event = {"version": "2.0", "rawPath": "/", "requestContext": {"http": {"method": "GET", "path": "/"}}}
-        assert '"version": "0.1"' in api.invoke(event)["body"]
+    with serving(SCENES_MODEL=str(FILE)) as address:
+        assert ask(address)["model"]["version"] == "0.1"

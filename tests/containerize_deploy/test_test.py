@@ -3,20 +3,23 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from containerize_deploy import classify, test
-from containerize_deploy.local_runtime import INVOCATIONS, running
+from containerize_deploy.local_runtime import INVOCATIONS, make_server
 from tests.containerize_deploy.colours import draw
 
 
 @pytest.fixture(scope="module")
 def service():
     """The function at an address, as the container's emulator or a Function URL would have it."""
-    with running() as (server, _):
-        yield f"http://{server.address}"
+    with make_server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture
@@ -47,6 +50,7 @@ def test_it_calls_the_container_and_function_urls_past_any_proxy(service, photo,
 
 def test_it_says_of_an_image_what_classify_says(service, photo, capsys):
     asked = call(service + "/", photo, folder=photo.parent)
+    capsys.readouterr()  # the service's log
     classify.main([str(photo)])
     assert asked.stdout == capsys.readouterr().out
 
