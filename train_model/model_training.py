@@ -277,7 +277,7 @@ parts = "evidence, lead and nearness" if len(others) else "lead and nearness, wi
 print(f"Score of {parts}; {score.prototypes.shape[1]} prototypes")
 
 
-# Its threshold is to keep the wanted share of images that head and score have not seen. So both are fitted five times without a fifth of the training images, which are then scored; images that show nearly the same are in one fold. With 90 % confidence the wanted share or more is kept; of few images the threshold leaves a margin below the lowest score. What is served computes in 8 bits, so the scored features are those of the 8-bit backbone.
+# Its threshold is to keep the wanted share of images that head and score have not seen. So both are fitted five times without a fifth of the training images, which are then scored; images that show nearly the same are in one fold. Of few images the threshold leaves a margin below the lowest score. What is served computes in 8 bits, so the scored features are those of the 8-bit backbone.
 
 eight_bit = quantised_extractor(known["path"][train], network, weights=weights)
 served_features = extract_features(

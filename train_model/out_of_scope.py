@@ -8,8 +8,7 @@ For pooled features f it is the sum of three answers, which all come from number
 - *Nearness*: the highest cosine similarity to a prototype, a centre of a cluster of a class's training images. It keeps
   out what is far from everything, as nearest neighbours do (Sun et al., arXiv:2204.06507), with fewer to carry along.
 
-Each is counted in standard deviations over the training images, and their sum from its mean over them, so that scores of
-models of different images can be compared. Without images of other classes the first is missing.
+Each is counted in standard deviations over the training images. Without images of other classes the first is missing.
 Notebook 12 compares the sum with the usual scores. It is shifted so that its threshold is 0: an image is in scope from 0
 on, in the Keras model as in every file converted from it.
 """
@@ -20,14 +19,12 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
-from scipy.stats import binom
 from scipy.stats import t as student_t
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
 PROTOTYPES = 64  # of all classes together; 16 to 128 do nearly as well
 WEIGHTS = {"evidence": 1.0, "lead": 0.5, "nearness": 0.5}  # notebook 12 has what each separates by itself
-CONFIDENCE = 0.9  # that a threshold keeps the wanted share or more
 MARGIN = 0.05  # below the lowest of few scores: what 8 bits change of a score
 L2 = 0.3  # of the evidence, whose loss is the mean cross-entropy + L2 * |kernel|^2
 
@@ -109,7 +106,7 @@ def fit_ood_score(
         seed: of the clusters' first centres.
 
     Returns:
-        The score, 0 at the mean of the training images; `OodScore.with_threshold` makes 0 its threshold.
+        The score; `OodScore.with_threshold` makes 0 its threshold.
     """
     # Logits are only known up to a constant that all share; their differences are what the head says.
     lead_kernel, lead_bias = kernel - kernel.mean(axis=1, keepdims=True), bias - bias.mean()
@@ -127,13 +124,12 @@ def fit_ood_score(
         both, known = np.concatenate([features, others]), np.r_[np.ones(len(features)), np.zeros(len(others))]
         regression = LogisticRegression(C=1 / (2 * L2 * len(both)), max_iter=1000).fit(both, known)
         evidence_kernel = regression.coef_[0] * WEIGHTS["evidence"] / (features @ regression.coef_[0]).std()
-    score = OodScore(
+    return OodScore(
         evidence_kernel.astype(np.float32),
         (lead_scale * lead_kernel).astype(np.float32),
         (lead_scale * lead_bias).astype(np.float32),
         (nearness_scale * prototypes).astype(np.float32),
     )
-    return score.with_threshold(score(features).mean())
 
 
 def _centres(unit: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -147,21 +143,19 @@ def _centres(unit: np.ndarray, n: int, seed: int) -> np.ndarray:
 def threshold(scores: np.ndarray, keep: float) -> float:
     """The score below which an image counts as out of scope.
 
-    With n scores the share that a quantile keeps of new images is itself uncertain. So this is a tolerance limit: it
-    keeps the wanted share or more with 90 % confidence. It lies midway between two scores, so that no image is decided
-    by a rounding error. Where n is too small for such a limit, it is the lower end of a t prediction interval, which
-    leaves a margin below the lowest score.
+    It lies midway between two scores, so that no image is decided by a rounding error. Of few images a quantile says
+    little: the lower end of a t prediction interval then leaves a margin below the lowest score.
 
     Args:
         scores: of images that the score was not fitted to, `[n]`, n of 2 or more.
         keep: share of such images that is to stay in scope, such as 0.975.
 
     Example:
-        `threshold(np.arange(1000.0), 0.975)` is 17.5: 18 of a thousand lie below, not 25.
+        `threshold(np.arange(1000.0), 0.975)` is 24.5: 25 of a thousand lie below.
     """
     ordered = np.sort(np.asarray(scores, np.float64))
-    refused = int(binom.ppf(1 - CONFIDENCE, len(ordered), 1 - keep)) - 1
-    if refused > 0:
+    refused = int(round((1 - keep) * len(ordered), 6))
+    if refused:
         return float(ordered[refused - 1 : refused + 1].mean())
     reach = student_t.ppf(keep, len(ordered) - 1) * ordered.std(ddof=1) * np.sqrt(1 + 1 / len(ordered))
     return float(min(ordered[0] - MARGIN, ordered.mean() - reach))
