@@ -1,20 +1,19 @@
 """How quick and small the service is, measured beside the original project's in one run.
 
     make benchmark-serving                                   # all of it, some minutes
-    make benchmark-serving ARGS='--only latency start'       # parts
+    make benchmark-serving ARGS='--only latency start'       # some parts; the others keep their figures
     make benchmark-serving ARGS='--quick'                    # all, with a hundredth of the repetitions
 
-Writes one JSON file (`--out`). Milliseconds depend on the machine; the ratios are what to compare, since both sides
-of each take turns in the same run.
+Writes one JSON file (`--out`). Milliseconds depend on the machine; the ratios are what to compare.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import importlib.util
 import io
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -26,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,28 @@ from PIL import Image
 from containerize_deploy.answers import classify_bytes
 from containerize_deploy.scene_model import ModelError, SceneModel, find_model
 from data_prep_eda.files import write_json
-from train_model.tflite import processor
+from train_model import tflite
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = Path(__file__).with_name("benchmark_results.json")
 
 SIZES = {"256x256": (256, 256), "1 megapixel": (1152, 864), "12 megapixels": (4000, 3000)}
+
+ANSWER = """
+import sys
+from containerize_deploy.lambda_function import lambda_handler
+lambda_handler({"image": sys.stdin.read()}, None)
+"""
+PEAK = """
+import base64, json, re, sys
+from pathlib import Path
+from containerize_deploy.lambda_function import lambda_handler
+def megabytes(name):
+    return round(int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024)
+rest = megabytes("VmRSS")
+answer = lambda_handler({"image": sys.stdin.read()}, None)
+print(json.dumps({"at_rest": rest, "peak": megabytes("VmHWM")} if "label" in answer else None))
+"""
 
 
 def main() -> None:
@@ -48,101 +64,96 @@ def main() -> None:
     parts = {part.__name__: part for part in (latency, start, memory, size)}
     parser = argparse.ArgumentParser(description="Measure the service.")
     add = parser.add_argument
-    add(
-        "--only",
-        nargs="+",
-        choices=parts,
-        default=parts,
-        help="parts to measure; the others keep their figures",
-    )
+    add("--only", nargs="+", choices=parts, default=parts, help="parts to measure")
     add("--quick", action="store_true", help="a hundredth of the repetitions")
     add("--model", help=".tflite file or a run's folder; default: this repository's model")
     add("--out", type=Path, default=ROOT / "runs" / "benchmark_serving.json")
     add("--publish", action="store_true", help=f"also write {PUBLISHED.name}, which the README shows")
     options = parser.parse_args()
-    try:
-        os.environ["SCENES_MODEL"] = str(
-            find_model(options.model).resolve()
-        )  # for every process that is measured
+    try:  # for every process that is measured
+        os.environ["SCENES_MODEL"] = str(find_model(options.model).resolve())
     except ModelError as error:
         sys.exit(str(error))
     results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    results |= {"machine": f"{processor()}, {os.cpu_count()} CPUs", "python": platform.python_version()}
-    for name, measure in parts.items():
-        if name in options.only:
-            results[name] = measure(share=100 if options.quick else 1)
-            print(f"## {name}\n{json.dumps(results[name], indent=1)}", flush=True)
-            write_json(options.out, results)
+    results |= {
+        "machine": f"{tflite.processor()}, {os.cpu_count()} CPUs",
+        "python": platform.python_version(),
+    }
+    for name in options.only:
+        results[name] = parts[name](100 if options.quick else 1)
+        print(f"## {name}\n{json.dumps(results[name], indent=1)}", flush=True)
+        write_json(options.out, results)
     if options.publish:
         write_json(PUBLISHED, results)
     print(f"Written to {options.out}")
 
 
-def image_file(size: tuple[int, int], quality: int = 90) -> bytes:
-    """A JPEG of a size: an image of the sample, enlarged, with the noise that cameras add."""
-    source = ROOT / "data_prep_eda" / "sample" / "coast" / "coast_00.jpg"
-    image = Image.open(source).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    noise = np.random.default_rng(0).normal(0, 4, (size[1], size[0], 1))
+def image_file(width: int, height: int) -> bytes:
+    """A JPEG: an image of the sample, enlarged, with the noise that cameras add."""
+    image = Image.open(ROOT / "data_prep_eda" / "sample" / "coast" / "coast_00.jpg").convert("RGB")
+    noise = np.random.default_rng(0).normal(0, 4, (height, width, 1))
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)) + noise
+    return saved(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), "JPEG", quality=90)
+
+
+def saved(image: Image.Image, form: str, **options: Any) -> bytes:
+    """An image file's bytes."""
     stream = io.BytesIO()
-    Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8)).save(
-        stream, "JPEG", quality=quality
-    )
+    image.save(stream, form, **options)
     return stream.getvalue()
 
 
-def in_turns(sides: dict[str, Callable[[], Any]], turns: int) -> dict[str, Any]:
-    """Median seconds of each side, which take turns; the first two turns warm caches."""
+def in_turns(sides: dict[str, Callable[[], Any]], turns: int, unit_s: float) -> dict[str, Any]:
+    """Median time of each side in a unit of seconds, and how many times faster the first is than the second.
+
+    They take turns; the first two turns warm caches.
+    """
     times: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(turns + 2):
         for side, run in sides.items():
             started = time.perf_counter()
             run()
-            times[side].append(time.perf_counter() - started)
-    return {side: statistics.median(values[2:]) for side, values in times.items()}
+            times[side].append((time.perf_counter() - started) / unit_s)
+    quick, slow = medians = [statistics.median(values[2:]) for values in times.values()]
+    shown = {side: {"p50": round(median, 3)} for side, median in zip(sides, medians, strict=True)}
+    return {**shown, "times_faster_p50": round(slow / quick, 2)}
 
 
 def latency(share: int) -> dict[str, Any]:
     """Milliseconds from a JPEG's bytes to the answer, on one thread, this service's and the original's."""
-    model = SceneModel(threads=1)
-    original, runtime = original_service()
+    runtime = tflite.available_runtimes()[-1]  # tflite-runtime where it is installed
+    model, original = SceneModel(threads=1), original_service(runtime)
     results: dict[str, Any] = {"original_runtime": runtime, "unit": "ms"}
     for name, pixels in SIZES.items():
-        content = image_file(pixels)
+        content = image_file(*pixels)
         sides = {
-            "service": lambda c=content: classify_bytes(model, c),
-            "original": lambda c=content: original(c),
+            "service": lambda content=content: classify_bytes(model, content),
+            "original": lambda content=content: original(content),
         }
-        medians = in_turns(sides, max(3, (200 if pixels[0] < 2000 else 66) // share))
-        results[name] = {side: {"p50": round(1000 * seconds, 2)} for side, seconds in medians.items()}
-        results[name]["times_faster_p50"] = round(medians["original"] / medians["service"], 2)
+        results[name] = in_turns(sides, max(3, (200 if pixels[0] < 2000 else 66) // share), 0.001)
     return results
 
 
-def original_service() -> tuple[Callable[[bytes], Any], str]:
-    """The original service's path from bytes to probabilities, and its runtime.
+def original_model() -> bytes:
+    """A float32 MobileNet as the original's; its weights don't matter to a stopwatch."""
+    import keras
 
-    Pillow's whole decode, nearest-neighbour resize and scaling to -1..1 in float32 (as keras-image-helper does), and
-    a float32 MobileNet, whose weights don't matter to a stopwatch. Where tflite-runtime cannot be installed, LiteRT
-    stands in.
+    backbone = keras.applications.MobileNet(
+        weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3)
+    )
+    head = keras.layers.Dense(3, activation="softmax")(backbone.output)
+    return tflite.convert(keras.Model(backbone.input, head), "float32")
+
+
+def original_service(runtime: str) -> Callable[[bytes], np.ndarray]:
+    """The original service's path from bytes to probabilities.
+
+    Pillow's whole decode, nearest-neighbour resize and scaling to -1..1 in float32 (as keras-image-helper does).
     """
-    path = ROOT / ".cache" / "benchmark" / "mobilenet_float32.tflite"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        code = (
-            "import sys, keras; from data_prep_eda.files import replacing; from train_model import tflite\n"
-            "backbone = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(224, 224, 3))\n"
-            "pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)\n"
-            "model = keras.Model(backbone.input, keras.layers.Dense(3, activation='softmax')(pooled))\n"
-            "with replacing(sys.argv[1]) as part: part.write_bytes(tflite.convert(model, 'float32'))\n"
-        )
-        subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, cwd=ROOT)
-    runtime = "tflite-runtime" if importlib.util.find_spec("tflite_runtime") else "LiteRT, in its place"
-    if runtime == "tflite-runtime":
-        from tflite_runtime.interpreter import Interpreter
-    else:
-        from ai_edge_litert.interpreter import Interpreter
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
-    interpreter.allocate_tensors()
+    # In a process of its own: once TensorFlow is loaded, tflite-runtime fails.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        content = pool.submit(original_model).result()
+    interpreter = tflite.load_interpreter(content, runtime)
     entry, exit_ = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def classify(content: bytes) -> np.ndarray:
@@ -151,57 +162,34 @@ def original_service() -> tuple[Callable[[bytes], Any], str]:
         interpreter.invoke()
         return interpreter.get_tensor(exit_)
 
-    return classify, runtime
+    return classify
 
 
-def python(code: str, *arguments: str, sent: str = "") -> str:
-    """What a Python of its own prints."""
-    command = [sys.executable, "-c", code, *arguments]
+def python(code: str, content: bytes) -> str:
+    """What a Python of its own prints that is handed an image."""
+    command, sent = [sys.executable, "-c", code], base64.b64encode(content).decode()
     return subprocess.run(command, input=sent, text=True, check=True, capture_output=True, cwd=ROOT).stdout
 
 
 def start(share: int) -> dict[str, Any]:
     """Seconds from starting Python to the first answer, alone and with TensorFlow imported beside it."""
-    service = (
-        "import sys; from containerize_deploy.lambda_function import lambda_handler; "
-        "lambda_handler({'image': sys.stdin.read()}, None)"
-    )
-    event = base64.b64encode(image_file(SIZES["256x256"])).decode()
-    programs = {"service": service, "with_tensorflow": f"import tensorflow; {service}"}
-    sides = {name: lambda code=code: python(code, sent=event) for name, code in programs.items()}
-    medians = in_turns(sides, max(1, 10 // share))
-    results: dict[str, Any] = {name: {"p50": round(seconds, 3)} for name, seconds in medians.items()}
-    ratio = medians["with_tensorflow"] / medians["service"]
-    return {"unit": "s", **results, "times_faster_p50": round(ratio, 2)}
+    content = image_file(*SIZES["256x256"])
+    sides = {
+        "service": lambda: python(ANSWER, content),
+        "with_tensorflow": lambda: python("import tensorflow\n" + ANSWER, content),
+    }
+    return {"unit": "s", **in_turns(sides, max(1, 10 // share), 1)}
 
 
 def memory(share: int) -> dict[str, Any]:
-    """Megabytes of the process at rest, and at the peak of ordinary images and of the largest."""
-    code = (
-        "import json, re, sys\n"
-        "from containerize_deploy.lambda_function import MODEL, classify_bytes\n"
-        "def now(name):\n"
-        "    return round(int(re.search(name + r':\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024)\n"
-        "rest = now('VmRSS')\n"
-        "try: classify_bytes(MODEL, open(sys.argv[1], 'rb').read())\n"
-        "except Exception: sys.exit(print('null'))  # an image that is refused\n"
-        "print(json.dumps({'at_rest': rest, 'peak': now('VmHWM')}))\n"
-    )
-    cases = {name: image_file(pixels) for name, pixels in SIZES.items()}
+    """Megabytes of the process at rest, and at the peak of ordinary images and of the largest; None: it is refused."""
+    cases = {name: image_file(*pixels) for name, pixels in SIZES.items()}
     largest = Image.fromarray(np.zeros((8000, 8000), np.uint8))
-    for mode, kind in (("L", "PNG"), ("RGBA", "PNG"), ("I;16", "PNG"), ("RGB", "WEBP")):
-        stream = io.BytesIO()
-        largest.convert(mode).save(
-            stream, kind, **({"compress_level": 1} if kind == "PNG" else {"method": 0})
-        )
-        cases[f"64 megapixels, {kind}, {mode}"] = stream.getvalue()
-    results: dict[str, Any] = {"unit": "MB"}
-    for name, content in cases.items():
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(content)
-            file.flush()
-            results[name] = json.loads(python(code, file.name).splitlines()[-1])
-    return results
+    for mode in ("L", "RGBA", "I;16"):
+        cases[f"64 megapixels, PNG, {mode}"] = saved(largest.convert(mode), "PNG", compress_level=1)
+    cases["64 megapixels, WebP"] = saved(largest.convert("RGB"), "WEBP", method=0)
+    peaks = {name: json.loads(python(PEAK, content).splitlines()[-1]) for name, content in cases.items()}
+    return {"unit": "MB", **peaks}
 
 
 def size(share: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ const [packages, chromium, address] = process.argv.slice(2);
 const puppeteer = createRequire(`${packages}/`)("puppeteer-core");
 const browser = await puppeteer.launch({
   executablePath: chromium,
-  args: ["--no-sandbox", "--use-fake-device-for-media-stream=fps=60"], // faster than the page, to see its own bound
+  args: ["--no-sandbox"],
 });
 let page;
 
@@ -15,9 +15,7 @@ const commands = {
   async visit({ again = false }) {
     if (!again) {
       await page?.browserContext().close();
-      const context = await browser.createBrowserContext();
-      await context.overridePermissions(address, ["camera"]);
-      page = await context.newPage();
+      page = await (await browser.createBrowserContext()).newPage();
     }
     await page.goto(address);
     const milliseconds = await page.evaluate(
@@ -49,23 +47,6 @@ const commands = {
     });
     await page.click("#clear");
     return given;
-  },
-
-  /** Answers per second from a camera, over some seconds. */
-  async camera({ seconds }) {
-    await page.click("#open-camera");
-    await page.waitForSelector("#camera .answer[data-label]");
-    const rate = await page.evaluate(async (seconds) => {
-      let count = 0;
-      const observer = new MutationObserver(() => count++);
-      observer.observe(document.querySelector("#camera .answer"), { childList: true, attributes: false });
-      const start = performance.now();
-      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-      observer.disconnect();
-      return (1000 * count) / (performance.now() - start);
-    }, seconds);
-    await page.click("#close-camera");
-    return rate;
   },
 
   /** A picture of the page with the drawn examples answered. */

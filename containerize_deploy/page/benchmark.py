@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -26,9 +25,11 @@ from typing import Any
 from PIL import Image
 
 from containerize_deploy.answers import ServiceError, classify_bytes
+from containerize_deploy.benchmark_serving import image_file
 from containerize_deploy.page import website
 from containerize_deploy.scene_model import ModelError, SceneModel, find_model
 from data_prep_eda.files import write_text
+from data_prep_eda.preprocessing import SUFFIXES
 from train_model.tflite import processor
 
 README, SCREENSHOT = website.PAGE / "README.md", website.PAGE / "screenshot.png"
@@ -42,13 +43,7 @@ def main() -> None:
     """Measures, prints the figures and, with `--publish`, writes them into the README."""
     parser = argparse.ArgumentParser(description="Measure the page in Chromium.")
     add = parser.add_argument
-    add(
-        "--images",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="folders of more images to compare with Python's answers",
-    )
+    add("--images", type=Path, nargs="*", default=[], help="folders of more images, to compare with Python")
     add("--visits", type=int, default=5, help="first visits, of which the median counts (default: 5)")
     add("--model", help=".tflite file or a run's folder; default: this repository's model")
     add("--publish", action="store_true", help=f"write {README.name} and {SCREENSHOT.name}")
@@ -56,89 +51,86 @@ def main() -> None:
     if missing := [str(folder) for folder in options.images if not folder.is_dir()]:
         sys.exit(f"Expected folders of images, found none at {', '.join(missing)}.")
     try:
-        report = measure(
-            find_model(options.model), [SAMPLE, *options.images], options.visits, options.publish
-        )
+        folders, path = [SAMPLE, *options.images], find_model(options.model)
+        report = measure(path, folders, options.visits, SCREENSHOT if options.publish else None)
     except (website.PageError, ModelError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
     print(report)
     if options.publish:
-        block = f"<!-- begin measured -->\n{report}\n<!-- end measured -->"
-        text = README.read_text(encoding="utf-8")
-        pattern = "<!-- begin measured -->.*<!-- end measured -->"
-        write_text(README, re.sub(pattern, lambda _: block, text, flags=re.DOTALL))
+        before, _, rest = README.read_text(encoding="utf-8").partition("<!-- begin measured -->\n")
+        _, end, after = rest.partition("\n<!-- end measured -->")
+        write_text(README, f"{before}<!-- begin measured -->\n{report}{end}{after}")
 
 
-def measure(path: Path, folders: list[Path], visits: int, picture: bool) -> str:
-    """Measures everything; returns Markdown, and replaces the screenshot if a picture is wanted."""
+def measure(path: Path, folders: list[Path], visits: int, screenshot: Path | None = None) -> str:
+    """Measures everything; returns Markdown, and writes the screenshot if a path is given."""
     model = SceneModel(path)
     with tempfile.TemporaryDirectory() as scratch, driven(Path(scratch, "page"), path) as (ask, sent):
-        times: dict[str, list[float]] = {"first": [], "later": [], "answer": []}
+        small, large = SAMPLE / "coast" / "coast_00.jpg", Path(scratch, "12.jpg")
+        large.write_bytes(image_file(4000, 3000))
+
+        def milliseconds(image: Path) -> float:
+            return ask("answers", files=[str(image)])["milliseconds"]
+
+        columns: list[tuple[float, ...]] = []
         for _ in range(visits):
             sent.clear()
-            times["first"].append(ask("visit"))
+            first = ask("visit")
             wire = sum(size for _, size in sent)
-            times["answer"].append(
-                ask("answers", files=[str(SAMPLE / "coast" / "coast_00.jpg")])["milliseconds"]
-            )
-            times["later"].append(ask("visit", again=True))
-        first, later, answer = (statistics.median(values) for values in times.values())
-        rows = [
-            ("over the wire, first visit (gzip)", f"{wire / 1e6:.2f} MB"),
-            ("ready, first visit", f"{first / 1e3:.2f} s"),
-            ("ready, later visits", f"{later / 1e3:.2f} s"),
-            ("first answer, 256×256 JPEG", f"{answer:.0f} ms"),
-        ]
-        photo = Path(scratch, "12.jpg")
-        with Image.open(SAMPLE / "mountain" / "mountain_04.jpg") as image:
-            image.resize((4000, 3000), Image.Resampling.BICUBIC).save(photo, quality=92)
-        answers = [ask("answers", files=[str(photo)])["milliseconds"] for _ in range(3)]
-        rows.append(("answer, 12-megapixel JPEG", f"{statistics.median(answers):.0f} ms"))
-        rows.append(("answers per second, camera of 640×480", f"{ask('camera', seconds=5):.0f}"))
+            columns.append((wire, first, milliseconds(small), ask("visit", again=True), milliseconds(large)))
+        wire, first, answer, later, answer_large = map(statistics.median, zip(*columns, strict=True))
         browser = ask("version")
-        if picture:
-            ask("screenshot", path=str(SCREENSHOT))
-            with Image.open(SCREENSHOT) as image:
+        if screenshot:
+            ask("screenshot", path=str(screenshot))
+            with Image.open(screenshot) as image:
                 few_colours = image.convert("RGB").quantize(256)  # a third of the bytes
-            few_colours.save(SCREENSHOT, optimize=True)
-        table = [agreement(ask, model, folder) for folder in folders]
-    return "\n".join(
-        [
-            f"Measured by `make benchmark-page` on {processor()}, {os.cpu_count()} CPUs, with {browser}; medians, with the "
-            "server on the same machine.\n\n| | |\n|---|---:|",
-            *(f"| {name} | {value} |" for name, value in rows),
-            "\nThe page's answers beside the service's, on the same files:\n",
-            "| images | number | same label | same “none of these” | largest difference of a probability |",
-            "|---|---:|---:|---:|---:|",
-            *table,
-        ]
-    )
+            few_colours.save(screenshot, optimize=True)
+        agreements = [agreement(ask, model, folder) for folder in folders]
+    rows = "\n".join(agreements)
+    return f"""\
+Measured by `make benchmark-page` on {processor()}, {os.cpu_count()} CPUs, with {browser}; medians, with the server on the \
+same machine.
+
+| | |
+|---|---:|
+| over the wire, first visit (gzip) | {wire / 1e6:.2f} MB |
+| ready, first visit | {first / 1e3:.2f} s |
+| ready, later visits | {later / 1e3:.2f} s |
+| first answer, 256×256 JPEG | {answer:.0f} ms |
+| answer, 12-megapixel JPEG | {answer_large:.0f} ms |
+
+The page's answers beside the service's, on the same files:
+
+| images | number | same label | same “none of these” | largest difference of a probability |
+|---|---:|---:|---:|---:|
+{rows}"""
 
 
 def agreement(ask: Ask, model: SceneModel, folder: Path) -> str:
     """A row of the table: the page's answers beside Python's, for every image in a folder that Python takes."""
     expected = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".avif"}:
+        if path.suffix.lower() in SUFFIXES:
             with contextlib.suppress(ServiceError):
-                expected[path] = classify_bytes(model, path.read_bytes())
+                expected[str(path)] = classify_bytes(model, path.read_bytes()).to_json()
     if not expected:
         raise website.PageError(f"Expected a folder of images, found none in {folder}.")
-    labels, scopes, largest = 0, 0, 0.0
-    for start in range(0, len(expected), AT_ONCE):
-        some = list(expected)[start : start + AT_ONCE]
-        for path, here in zip(some, ask("answers", files=list(map(str, some)))["answers"], strict=True):
-            there = expected[path]
-            labels += here.get("label") == there.label
-            scopes += here.get("in_scope") == there.in_scope
-            probabilities = here.get("probabilities", dict.fromkeys(model.labels, 0.0))
-            largest = max(
-                largest, *(abs(probabilities[label] - there.probabilities[label]) for label in model.labels)
-            )
-    count = len(expected)
-    return f"| {folder.name} | {count} | {labels / count:.2%} | {scopes / count:.2%} | {largest:.4f} |"
+    files, answers = list(expected), []
+    for start in range(0, len(files), AT_ONCE):
+        answers += ask("answers", files=files[start : start + AT_ONCE])["answers"]
+    pairs = list(zip(answers, expected.values(), strict=True))
+    labels, scopes = (
+        sum(here.get(key) == there[key] for here, there in pairs) / len(pairs)
+        for key in ("label", "in_scope")
+    )
+    largest = max(
+        abs(here.get("probabilities", {}).get(label, 0) - probability)
+        for here, there in pairs
+        for label, probability in there["probabilities"].items()
+    )
+    return f"| {folder.name} | {len(pairs)} | {labels:.2%} | {scopes:.2%} | {largest:.4f} |"
 
 
 @contextlib.contextmanager

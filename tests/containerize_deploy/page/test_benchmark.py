@@ -13,7 +13,7 @@ from containerize_deploy.scene_model import MODEL_FILE
 @pytest.mark.slow
 def test_it_measures_and_the_page_agrees_with_python():
     try:
-        report = benchmark.measure(MODEL_FILE, [benchmark.SAMPLE], visits=1, picture=False)
+        report = benchmark.measure(MODEL_FILE, [benchmark.SAMPLE], visits=1)
     except website.PageError as error:
         pytest.skip(str(error))
     assert re.search(r"^\| sample \| 120 \| 100\.00% \| 100\.00% \| 0\.00", report, re.MULTILINE)
