@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import functools
 import hashlib
 import itertools
@@ -21,16 +20,14 @@ import numpy as np
 import pandas as pd
 
 from data_prep_eda.files import write_json
+from data_prep_eda.manifests import CLASSES, MANIFEST, SPLITS, read_manifest
 from data_prep_eda.preprocessing import SUFFIXES, ImageError, load_image
-from data_prep_eda.sun09 import CLASSES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = Path(__file__).parent / "sample"
 PREPARED = REPOSITORY / "data"
 # What can be computed again.
 CACHE = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expanduser()
-MANIFEST = Path(__file__).parent / "sun09_manifest.csv"
-SPLITS = ("train", "validation", "test")
 OTHER = "other"  # the folder of images of none of the classes
 VERSION = 1  # raise it when images are judged differently, so that what is cached is not used
 COLUMNS = ["path", "name", "label", "split"]
@@ -141,13 +138,6 @@ def study_split(names: Sequence[str]) -> dict[str, str]:
             splits[ordered[i * gap]] = "validation"
             splits[ordered[i * gap + 1]] = "test"
     return splits
-
-
-@functools.cache
-def read_manifest(path: Path) -> list[dict[str, str]]:
-    """The rows of a manifest of this package."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep_eda.dataset import SPLITS
+from data_prep_eda.manifests import SPLITS
 
 SHARE = 0.1  # of the images of a class, for validation and for test each
 

@@ -37,8 +37,8 @@ from data_prep_eda.dataset import (
     subfolders,
 )
 from data_prep_eda.duplicates import NEAR_HASH, copies, near_duplicates
+from data_prep_eda.manifests import CLASSES
 from data_prep_eda.preprocessing import load_image
-from data_prep_eda.sun09 import CLASSES
 
 FOLDER = "other_sources"
 VERSION = 4  # raise it when other copies are found, so that what is cached is not used
