@@ -147,7 +147,8 @@ def plot_curves(history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[pl
         axis.set_yscale("symlog", linthresh=10)
         axis.set_yticks([0, 2, 5, 10, 20, 50, 100, 200, 500], minor=False)
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.set_ylim(-0.3, max(3, axis.dataLim.y1 * 1.05))
         axis.xaxis.get_major_locator().set_params(integer=True)
+    for axis in axes:
+        axis.set_ylim(-0.3, max(3, *(one.dataLim.y1 * 1.05 for one in axes)))
     most = max(axes, key=lambda axis: len(axis.lines))  # the original has no curve at some rates
     axes[-1].legend(*most.get_legend_handles_labels(), loc="upper right", fontsize=8)
