@@ -1,8 +1,7 @@
-"""Runs one notebook: reads its parameters, executes it in a fresh kernel and says how it went.
+"""Runs one notebook by papermill: reads its parameters, executes it in a fresh kernel and says how it went.
 
-`make run` and the sweeps build on this. Papermill does the work; what it leaves open is added here: unknown
-parameters are errors and not warnings, the kernel is always the interpreter that runs this code, its start
-is tried twice, and the outcome comes back as a value and not as an exception.
+What papermill leaves open is added: unknown parameters are errors and not warnings, the kernel is always the interpreter
+that runs this code, its start is tried twice, and the outcome comes back as a value and not as an exception.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class NotebookResult:
     """How the run of a notebook ended.
 
     Attributes:
-        notebook: file name of the notebook.
+        notebook: its file name.
         status: `complete` or `failed`.
         seconds: wall clock time, with the start of the kernel.
         failed_cell: number of the code cell that failed, as in `In [5]`; `None` where none is to blame.
@@ -91,22 +90,21 @@ def _for_papermill(path: str | os.PathLike[str]) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
+_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}  # fmt: skip
+_READ = {"int": int, "float": float, "str": str, "bool": lambda text: _TRUTH[text.strip().lower()]}
+
+
 def read_parameter(
     value: Any, name: str, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
 ) -> Any:
-    """A value, or text as the shell and grid files write it, in the type that a notebook declares.
+    """Text as the shell and grid files write it, or a value, in the type that a notebook declares.
 
     `read_parameter("1e-3", "learning_rate", declared, notebook)` is `0.001`, and `"0.1, 0.01"` a list for a
     parameter that takes one. A `str` is taken as it stands, whatever it looks like; numbers are decimal.
 
-    Args:
-        value: text, or a value of the type already.
-        name: of the parameter.
-        declared: see `declared_parameters`.
-        notebook: path of the notebook, for the message.
-
     Raises:
-        ParameterError: the notebook has no such parameter, or the value is none of its type.
+        ParameterError: the notebook (its path is for the message) has no such parameter, or the value is none of its
+            type.
     """
     notebook = Path(notebook)
     if name not in declared:
@@ -116,40 +114,23 @@ def read_parameter(
             + (f"; did you mean {near[0]!r}? " if near else ". ")
             + f"It takes {', '.join(declared) or 'none: no cell is tagged parameters'}."
         )
-    kind = declared[name]["inferred_type_name"].replace(" ", "")
-    if kind == "list":  # the elements of the default say of what
-        types = {type(element).__name__ for element in ast.literal_eval(declared[name]["default"])}
-        kind = f"list[{'float' if 'float' in types else ''.join(types)}]"
+    kind = declared[name]["inferred_type_name"].split("[")[0]
     try:
-        return _convert(value, kind)
+        if kind != "list":
+            return _READ.get(kind, str)(str(value))
+        # The elements of the default say of what.
+        types = {type(element).__name__ for element in ast.literal_eval(declared[name]["default"])}
+        element = "float" if "float" in types else "".join(types)
+        kind = f"list[{element}]"
+        return [
+            _READ[element](text.strip("'\""))
+            for text in re.split(r"[\s,]+", str(value).strip("[]() "))
+            if text
+        ]
     except (ValueError, KeyError):
         raise ParameterError(
-            f"Parameter {name!r} of {notebook.name} takes {kind}, found {value!r} ({type(value).__name__})."
+            f"Parameter {name!r} of {notebook.name} takes {kind}, found {value!r}."
         ) from None
-
-
-_TYPES = {"int": int, "float": int | float, "str": str, "bool": bool}
-_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}  # fmt: skip
-
-
-def _convert(value: Any, kind: str) -> Any:
-    """A value in a type named as an annotation names it, or ValueError; other names than these take anything."""
-    if kind.startswith("list"):
-        if isinstance(value, str):
-            value = [part.strip("'\"") for part in re.split(r"[\s,]+", value.strip("[] ")) if part]
-        if not isinstance(value, list | tuple):
-            raise ValueError(value)
-        return [_convert(element, kind[5:-1]) for element in value]
-    if isinstance(value, str) and kind in ("int", "float", "bool"):
-        return (
-            _BOOLEANS[value.strip().lower()] if kind == "bool" else {"int": int, "float": float}[kind](value)
-        )
-    # A bool is an int in Python, but `epochs: true` is a slip.
-    if kind in _TYPES and (
-        not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
-    ):
-        raise ValueError(value)
-    return float(value) if kind == "float" else value
 
 
 # --- The kernel -------------------------------------------------------------------------------------------
@@ -186,15 +167,12 @@ def kernel_environment() -> dict[str, str]:
 def start_kernel(
     cwd: str | os.PathLike[str] | None = None, preload: Sequence[str] = ()
 ) -> AsyncKernelManager:
-    """Starts a fresh kernel of this interpreter and returns at once.
+    """Starts a fresh kernel of this interpreter, for `run_notebook` or `stop_kernel`, and returns at once.
 
     Args:
         cwd: the kernel's working directory; by default this process's.
         preload: modules that it imports before it answers, so that the seconds this takes pass while another
             notebook runs.
-
-    Returns:
-        The kernel's manager, for `run_notebook` or `stop_kernel` in the same thread.
     """
     manager = AsyncKernelManager(
         # Without folders to look in it takes this interpreter's own kernel, and none that another environment
@@ -228,18 +206,15 @@ def run_notebook(
     progress: Callable[[int, int], None] | None = None,
     kernel: AsyncKernelManager | None = None,
 ) -> NotebookResult:
-    """Executes a notebook in a fresh kernel of this interpreter.
-
-    Safe in threads as well as processes. The executed notebook is saved after every cell, also when one
-    fails; its folder must exist.
+    """Executes a notebook in a fresh kernel of this interpreter; safe in threads as well as processes.
 
     Args:
         notebook: path of the notebook; it is not changed.
-        output: path of the executed notebook.
+        output: path of the executed notebook, in a folder that exists; saved after every cell, also when one fails.
         parameters: values by name, already checked (`read_parameter`).
         cwd: the kernel's working directory; by default this process's.
         log: file for what the cells print, line by line as they print it.
-        progress: called after each code cell with the number of code cells done and of all.
+        progress: called after each code cell with (done, all).
         kernel: a fresh one that `start_kernel` started; it is ended.
 
     Returns:
@@ -259,8 +234,10 @@ def run_notebook(
         if progress:
             progress(running, total)
 
-    def result(status: str, failed_cell: int | None = None, error: str = "") -> NotebookResult:
-        return NotebookResult(notebook.name, status, time.perf_counter() - began, failed_cell, error)
+    def failed(cell: int | None, name: str, message: str) -> NotebookResult:
+        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
+        seconds = time.perf_counter() - began
+        return NotebookResult(notebook.name, FAILED, seconds, cell, f"{name}: {text}" if text else name)
 
     with open(log or os.devnull, "w", encoding="utf-8") as stream:
         for last_try in (False, True):  # two processes now and then pick the same ZMQ port (papermill #511)
@@ -280,20 +257,15 @@ def run_notebook(
                     on_cell_start=cell_starts,
                     on_cell_executed=cell_ends,
                 )
-                return result(COMPLETE)
+                return NotebookResult(notebook.name, COMPLETE, time.perf_counter() - began)
             except PapermillExecutionError as error:
-                return result(FAILED, error.exec_count or running, _one_line(error.ename, error.evalue))
+                return failed(error.exec_count or running, error.ename, error.evalue)
             except Exception as error:  # the kernel died: out of memory, or it never started
                 if running or last_try:
-                    name, why = type(error).__name__, str(error)
-                    why = KILLED if running and name == "DeadKernelError" else why
-                    return result(FAILED, running or None, _one_line(name, why))
+                    name = type(error).__name__
+                    died = running and name == "DeadKernelError"
+                    return failed(running or None, name, KILLED if died else str(error))
             finally:
                 stop_kernel(kernel)
                 kernel = None
     raise AssertionError("unreachable: the last try returns")
-
-
-def _one_line(name: str, message: str) -> str:
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
-    return f"{name}: {text}" if text else name
