@@ -18,7 +18,6 @@ import os
 import platform
 import re
 import shlex
-import shutil
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,9 @@ PUBLISHED = Path(__file__).with_name("benchmark_results.json")
 
 SIZES = {"256x256": (256, 256), "1 megapixel": (1152, 864), "12 megapixels": (4000, 3000)}
 
-ANSWER = """
-import sys
-from containerize_deploy.lambda_function import lambda_handler
-lambda_handler({"image": sys.stdin.read()}, None)
-"""
-PEAK = """
-import base64, json, re, sys
+# Answers an image, and prints the megabytes that it took; null for one that is refused.
+PROGRAM = """
+import json, re, sys
 from pathlib import Path
 from containerize_deploy.lambda_function import lambda_handler
 def megabytes(name):
@@ -75,10 +71,8 @@ def main() -> None:
     except ModelError as error:
         sys.exit(str(error))
     results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    results |= {
-        "machine": f"{tflite.processor()}, {os.cpu_count()} CPUs",
-        "python": platform.python_version(),
-    }
+    results["machine"] = f"{tflite.processor()}, {os.cpu_count()} CPUs"
+    results["python"] = platform.python_version()
     for name in options.only:
         results[name] = parts[name](100 if options.quick else 1)
         print(f"## {name}\n{json.dumps(results[name], indent=1)}", flush=True)
@@ -126,23 +120,16 @@ def latency(share: int) -> dict[str, Any]:
     results: dict[str, Any] = {"original_runtime": runtime, "unit": "ms"}
     for name, pixels in SIZES.items():
         content = image_file(*pixels)
-        sides = {
-            "service": lambda content=content: classify_bytes(model, content),
-            "original": lambda content=content: original(content),
-        }
-        results[name] = in_turns(sides, max(3, (200 if pixels[0] < 2000 else 66) // share), 0.001)
+        sides = {"service": partial(classify_bytes, model, content), "original": partial(original, content)}
+        results[name] = in_turns(sides, max(3, 200 // share), unit_s=0.001)
     return results
 
 
 def original_model() -> bytes:
-    """A float32 MobileNet as the original's; its weights don't matter to a stopwatch."""
+    """A float32 MobileNet, as the original's is; its weights don't matter to a stopwatch."""
     import keras
 
-    backbone = keras.applications.MobileNet(
-        weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3)
-    )
-    head = keras.layers.Dense(3, activation="softmax")(backbone.output)
-    return tflite.convert(keras.Model(backbone.input, head), "float32")
+    return tflite.convert(keras.applications.MobileNet(weights=None, classes=3), "float32")
 
 
 def original_service(runtime: str) -> Callable[[bytes], np.ndarray]:
@@ -165,50 +152,48 @@ def original_service(runtime: str) -> Callable[[bytes], np.ndarray]:
     return classify
 
 
-def python(code: str, content: bytes) -> str:
-    """What a Python of its own prints that is handed an image."""
-    command, sent = [sys.executable, "-c", code], base64.b64encode(content).decode()
-    return subprocess.run(command, input=sent, text=True, check=True, capture_output=True, cwd=ROOT).stdout
+def program(content: bytes, before: str = "") -> dict[str, int] | None:
+    """What `PROGRAM` prints of an image file, in a process of its own."""
+    command, sent = [sys.executable, "-c", before + PROGRAM], base64.b64encode(content)
+    done = subprocess.run(command, input=sent, check=True, stdout=subprocess.PIPE, cwd=ROOT)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def start(share: int) -> dict[str, Any]:
     """Seconds from starting Python to the first answer, alone and with TensorFlow imported beside it."""
     content = image_file(*SIZES["256x256"])
     sides = {
-        "service": lambda: python(ANSWER, content),
-        "with_tensorflow": lambda: python("import tensorflow\n" + ANSWER, content),
+        "service": partial(program, content),
+        "with_tensorflow": partial(program, content, "import tensorflow"),
     }
-    return {"unit": "s", **in_turns(sides, max(1, 10 // share), 1)}
+    return {"unit": "s", **in_turns(sides, max(1, 10 // share), unit_s=1)}
 
 
 def memory(share: int) -> dict[str, Any]:
-    """Megabytes of the process at rest, and at the peak of ordinary images and of the largest; None: it is refused."""
+    """Megabytes of the process at rest, and at the peak of ordinary images and of the largest."""
     cases = {name: image_file(*pixels) for name, pixels in SIZES.items()}
     largest = Image.fromarray(np.zeros((8000, 8000), np.uint8))
-    for mode in ("L", "RGBA", "I;16"):
-        cases[f"64 megapixels, PNG, {mode}"] = saved(largest.convert(mode), "PNG", compress_level=1)
-    cases["64 megapixels, WebP"] = saved(largest.convert("RGB"), "WEBP", method=0)
-    peaks = {name: json.loads(python(PEAK, content).splitlines()[-1]) for name, content in cases.items()}
-    return {"unit": "MB", **peaks}
+    for mode, form in (("L", "PNG"), ("RGBA", "PNG"), ("I;16", "PNG"), ("RGB", "WebP")):
+        cases[f"64 megapixels, {form}, {mode}"] = saved(
+            largest.convert(mode), form, compress_level=1, method=0
+        )
+    return {"unit": "MB", **{name: program(content) for name, content in cases.items()}}
 
 
 def size(share: int) -> dict[str, Any]:
     """Megabytes that the image adds to its base: the steps of the Dockerfile's first stage, in a folder."""
-    lines = Path(__file__).with_name("Dockerfile").read_text().replace("\\\n", " ").splitlines()
-    default = next(line.partition("=")[2] for line in lines if line.startswith("ARG MODEL="))
+    recipe = Path(__file__).with_name("Dockerfile").read_text().replace("\\\n", " ")
+    recipe = recipe.replace("${MODEL}", re.search("^ARG MODEL=(.*)$", recipe, re.MULTILINE)[1])
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory() as folder:
-        for line in lines:
-            if command := re.match("RUN (.*)", line):
-                subprocess.run(
-                    ["sh", "-c", command[1]], cwd=folder, env=environment, check=True, capture_output=True
-                )
-            elif copied := re.match("COPY (?!--from)(.*)", line):
-                *sources, target = shlex.split(copied[1].replace("${MODEL}", default))
-                place = Path(folder, target)
-                (place if target.endswith("/") else place.parent).mkdir(parents=True, exist_ok=True)
-                for source in sources:
-                    shutil.copy(ROOT / source, place)
+        for step, command in re.findall("^(RUN|COPY) (?!--from)(.*)$", recipe, re.MULTILINE):
+            if step == "COPY":
+                *sources, target = command.split()
+                os.makedirs(os.path.join(folder, os.path.dirname(target)), exist_ok=True)
+                command = shlex.join(["cp", *(str(ROOT / source) for source in sources), target])
+            subprocess.run(
+                ["sh", "-c", command], cwd=folder, env=environment, check=True, capture_output=True
+            )
         task = Path(folder, "task")
         total = sum(path.stat().st_size for path in task.rglob("*") if path.is_file())
         squeezed = subprocess.run(["tar", "-cz", "-C", task, "."], check=True, capture_output=True).stdout

@@ -52,7 +52,17 @@ def main(arguments: list[str] | None = None) -> int:
         0; 1 if some image could not be read, but not with `--json`, where that is part of the answer;
         2 if there is no model or nothing to evaluate, a file can't be written, or a setting means nothing.
     """
-    parser = _parser()
+    summary = "What the model says of images; --evaluate compares it with their folders' names."
+    parser = argparse.ArgumentParser(prog="python -m containerize_deploy.classify", description=summary)
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE", help="image file, folder of them, or http(s) URL")
+    add("--model", metavar="M", help=".tflite file or a run's folder; default: this repository's model")
+    add("--json", action="store_true", help="print JSON instead of lines")
+    add("--csv", type=Path, metavar="FILE", help="also write a table with a row per image")
+    add("--evaluate", type=Path, metavar="DIR", help="compare the answers with the class folders in DIR")
+    add("--keep", type=float, default=0.975, help="share that the suggested threshold keeps; default: 0.975")
+    add("--set-threshold", type=float, metavar="VALUE", help="copy the model with another threshold")
+    add("--to", type=Path, metavar="FILE", help="where --set-threshold writes the copy")
     options = parser.parse_args(arguments)
     modes = (bool(options.images), options.evaluate is not None, options.set_threshold is not None)
     if sum(modes) != 1:
@@ -73,22 +83,6 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(printable(f"{error.filename} can't be written: {error.strerror}."), file=sys.stderr)
         return 2
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m containerize_deploy.classify", description=__doc__.split("\n")[0]
-    )
-    add = parser.add_argument
-    add("images", nargs="*", metavar="IMAGE", help="image file, folder of them, or http(s) URL")
-    add("--model", metavar="M", help=".tflite file or a run's folder; default: this repository's model")
-    add("--json", action="store_true", help="print JSON instead of lines")
-    add("--csv", type=Path, metavar="FILE", help="also write a table with a row per image")
-    add("--evaluate", type=Path, metavar="DIR", help="compare the answers with the class folders in DIR")
-    add("--keep", type=float, default=0.975, help="share that the suggested threshold keeps; default: 0.975")
-    add("--set-threshold", type=float, metavar="VALUE", help="copy the model with another threshold")
-    add("--to", type=Path, metavar="FILE", help="where --set-threshold writes the copy")
-    return parser
 
 
 def _set_threshold(path: Path, threshold: float, target: Path) -> int:
@@ -157,12 +151,10 @@ def expand(names: Iterable[str]) -> Iterator[str]:
         if "://" in name or not os.path.isdir(name):
             yield name
             continue
-        folder = Path(name)
-        inside = (
-            path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or not path.exists()
-        )
-        visible = (path for path in inside if not any(part.startswith(".") for part in path.parts))
-        yield from (str(folder / path) for path in sorted(visible))
+        for path in sorted(Path(name).rglob("*")):
+            hidden = any(part.startswith(".") for part in path.relative_to(name).parts)
+            if not hidden and (path.is_file() or not path.exists()):
+                yield str(path)
 
 
 def describe(answer: dict[str, Any]) -> str:
@@ -191,15 +183,22 @@ def _read(name: str) -> bytes:
 
 def _table(answers: list[dict[str, Any]], labels: tuple[str, ...]) -> str:
     """Answers as CSV: `file`, `class` where it is known, `label`, `in_scope`, `score`, each probability, `error`."""
-    known = ["class"] if answers and "class" in answers[0] else []
-    shares = [f"probability_{label}" for label in labels]
-    columns = ["file", *known, "label", "in_scope", "score", *shares, "error"]
+    columns = [
+        "file",
+        *(["class"] if answers and "class" in answers[0] else []),
+        "label",
+        "in_scope",
+        "score",
+    ]
     stream = io.StringIO()
-    rows = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
-    rows.writeheader()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow([*columns, *(f"probability_{label}" for label in labels), "error"])
     for answer in answers:
-        probabilities = dict(zip(shares, answer.get("probabilities", {}).values(), strict=False))
-        rows.writerow(answer | probabilities | ({"error": describe(answer)} if "error" in answer else {}))
+        probabilities = answer.get("probabilities", {})
+        error = describe(answer) if "error" in answer else ""
+        rows.writerow(
+            [answer.get(name) for name in columns] + [probabilities.get(name) for name in labels] + [error]
+        )
     return stream.getvalue()
 
 

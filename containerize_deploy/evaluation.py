@@ -66,12 +66,12 @@ def threshold_to_keep(scores: np.ndarray, keep: float) -> float:
 
 
 def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> dict[str, Any]:
-    """Compares answers with the classes of their folders.
+    """Compares a model's answers with their `class`, a label of the model or `OTHER`.
 
     Args:
-        answers: as `classify --json` gives them, with `class`: a label of the model, or `OTHER`.
+        answers: as `classify --json` gives them, with `class`.
         model: that answered.
-        keep: which share of the images of the classes the suggested threshold keeps.
+        keep: the share of the classes' images that the suggested threshold keeps.
 
     Raises:
         EvaluationError: there is no usable image of any class, or `keep` is no share.
@@ -112,12 +112,7 @@ def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> d
 
 
 def describe(report: dict[str, Any], model: str | None) -> list[str]:
-    """Lines for people, in which labels come last, since scripts differ in width.
-
-    Args:
-        report: as `evaluate` gives it, with `unknown_folders`.
-        model: as the command line named it.
-    """
+    """Lines for people of `evaluate`'s report; labels come last, since scripts differ in width."""
 
     def row(name: str, counts: dict[str, Any], kept: int) -> str:
         interval = f"{counts['low']:.1%} to {counts['high']:.1%}"

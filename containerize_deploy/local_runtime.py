@@ -43,14 +43,21 @@ def make_server(port: int = 0) -> http.server.ThreadingHTTPServer:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers = 200, {"Content-Type": "application/json"}
             try:
                 if self.command == "POST" and self.path == INVOCATIONS:
-                    self.reply(200, json.dumps(self.invoke(json.loads(body))))
+                    text = json.dumps(self.invoke(json.loads(body)))
                 else:
                     answer = self.invoke(self.event(body))
-                    self.reply(answer["statusCode"], answer["body"], answer["headers"])
+                    status, headers, text = answer["statusCode"], answer["headers"], answer["body"]
             except ValueError as error:
-                self.reply(502, json.dumps({"errorMessage": f"Expected JSON, found: {error}"}))
+                status, text = 502, json.dumps({"errorMessage": f"Expected JSON, found: {error}"})
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": len(text.encode())}.items():
+                self.send_header(name, str(value))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(text.encode())
 
         do_GET = do_HEAD = do_OPTIONS = do_PUT = do_POST
 
@@ -75,16 +82,6 @@ def make_server(port: int = 0) -> http.server.ThreadingHTTPServer:
                 "isBase64Encoded": True,
             }
             return event | ({"body": base64.b64encode(body).decode()} if body else {})
-
-        def reply(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-            body = text.encode()
-            self.send_response(status)
-            for name, value in (headers or {"Content-Type": "application/json"}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
 
         log_message = lambda *arguments: None  # noqa: E731
 

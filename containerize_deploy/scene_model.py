@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 MODEL_FILE = Path(__file__).with_name("scene-classifier-model.tflite")
 
-MEMORY_PER_CPU_MB = 1769  # Lambda hands out CPU time with memory; this much is one whole CPU
+MEMORY_PER_CPU_MB = 1769  # Lambda hands out CPU time with memory
 
 
 class ModelError(RuntimeError):
@@ -60,9 +60,7 @@ class SceneModel:
         try:
             content = path.read_bytes()
         except OSError:
-            raise ModelError(
-                f"Expected the model {path.name}, found no such file. Export it first."
-            ) from None
+            raise ModelError(f"Expected the model {path.name}, found no such file.") from None
         facts = read_facts(content, path.name)
         self.labels: tuple[str, ...] = tuple(facts["labels"])
         self.score_threshold: float = facts["score_threshold"]
@@ -124,10 +122,11 @@ def find_model(name: str | Path | None = None) -> Path:
     if not name:
         return MODEL_FILE
     path = Path(name).expanduser()
+    in_run = path / "models" / MODEL_FILE.name
+    if path.is_dir() and not in_run.is_file():
+        raise ModelError(f"Expected {in_run}, found no such file. Notebook 07 of the run writes it.")
     if path.is_dir():
-        path = path / "models" / MODEL_FILE.name
-        if not path.is_file():
-            raise ModelError(f"Expected {path}, found no such file. Notebook 07 of the run writes it.")
+        return in_run
     if path.suffix != ".tflite" or not path.is_file():
         kind = f"the file {path.name}" if path.is_file() else f"no file at {path}"
         raise ModelError(f"Expected a .tflite file or the folder of a run, found {kind}.")
@@ -135,11 +134,7 @@ def find_model(name: str | Path | None = None) -> Path:
 
 
 def cpus() -> int:
-    """How many CPUs' worth of time this Lambda function has, from its memory; 1 outside Lambda.
-
-    `os.cpu_count` says 2 in the smallest function, which gets a small share of one: two threads would only
-    wait for each other.
-    """
+    """How many CPUs' worth of time this Lambda function has, by its memory (`os.cpu_count` says 2 at least); 1 elsewhere."""
     memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     return max(1, int(memory) // MEMORY_PER_CPU_MB) if memory.isdecimal() else 1
 
@@ -165,21 +160,17 @@ def _load(content: bytes, threads: int) -> Interpreter:
 @functools.cache  # once per process, however many models it loads
 def _log_complaints(complaints: str) -> None:
     """The known case: where a system hides its processors, LiteRT drops XNNPACK (pytorch/cpuinfo issue 143)."""
-    reason = (
-        f"LiteRT complains, and may run without XNNPACK, slower and with slightly other answers: {complaints}"
-    )
-    print(json.dumps({"level": "WARNING", "reason": [reason]}), file=sys.stderr, flush=True)
+    meaning = "LiteRT complains, and may run without XNNPACK, slower and with slightly other answers"
+    line = {"level": "WARNING", "reason": [f"{meaning}: {complaints}"]}
+    print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
-    """A model's metadata, as `train_model.metadata.add_metadata` wrote it into the `.tflite` file.
+    """The `version`, `labels`, `score_threshold` and what else `train_model.metadata.add_metadata` wrote into a file.
 
     Args:
-        content: of the file.
+        content: of the `.tflite` file.
         name: of the file, for messages.
-
-    Returns:
-        `version`, `labels`, `score_threshold` and whatever else was written.
 
     Raises:
         ModelError: there is no such archive in the file, or something is missing in it.
@@ -203,17 +194,15 @@ def with_threshold(content: bytes, threshold: float, name: str = MODEL_FILE.name
         ModelError: the file has no metadata.
     """
     before = read_facts(content, name)["score_threshold"]
-    facts = {
-        "score_threshold": threshold,
-        "threshold": {"read_off": f"set by hand; it was {before:.6g}"},
-    }
+    read_off = {"read_off": f"set by hand; it was {before:.6g}"}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {entry: archive.read(entry) for entry in archive.infolist()}
     stream = io.BytesIO(content[: min(entry.header_offset for entry in files)])
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         for entry, data in files.items():
             if entry.filename == "scene.json":
-                data = (json.dumps(json.loads(data) | facts, indent=2) + "\n").encode()
+                facts = json.loads(data) | {"score_threshold": threshold, "threshold": read_off}
+                data = (json.dumps(facts, indent=2) + "\n").encode()
             elif entry.filename == "score_calibration.txt":
                 data = f"1,4,{-4 * threshold + 0.0!r}".encode()
             archive.writestr(entry, data)
