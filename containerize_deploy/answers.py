@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from containerize_deploy.scene_model import Classification, SceneModel
 from containerize_deploy.settings import Policy
 from data_prep_eda.preprocessing import ImageError, load_image
-
-if TYPE_CHECKING:
-    from containerize_deploy.fetching import Budget
 
 # Error codes and the HTTP status that each one travels under.
 STATUS = {
@@ -26,25 +22,15 @@ STATUS = {
     "upstream_slow": 504,
     "out_of_time": 504,  # the function's own time was up before this image's turn
 }
-
 _OF_IMAGE = {"unsupported": "not_an_image", "too_large": "too_large", "undecodable": "undecodable"}
 
 
 class ServiceError(Exception):
-    """A request, or one image of it, that gets an error for an answer.
-
-    Attributes:
-        code: a key of `STATUS`.
-    """
+    """A request, or one image of it, that gets an error for an answer; `code` is a key of `STATUS`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return STATUS[self.code]
+        self.code, self.status = code, STATUS[code]
 
     def to_json(self) -> dict[str, Any]:
         """As the service and the shell answer it."""
@@ -65,18 +51,8 @@ def classify_bytes(model: SceneModel, content: bytes) -> Classification:
     return model.classify(pixels)
 
 
-def fetch_image(
-    url: str, policy: Policy, deadline_s: float = math.inf, budget: Budget | None = None
-) -> bytes:
-    """Fetches an image's bytes from a URL; arguments and rules are those of `fetching.fetch`.
-
-    Raises:
-        ServiceError: the URL is not allowed or the fetch failed.
-    """
-    # Imported late: TLS costs 30 ms at a cold start, and a request that brings its image needs none.
+def fetch_image(url: str, policy: Policy, **limits: Any) -> bytes:
+    """`fetching.fetch`, imported late: TLS costs 30 ms at a cold start, and a request with its image needs none."""
     from containerize_deploy import fetching
 
-    try:
-        return fetching.fetch(url, policy, budget=budget, deadline_s=min(deadline_s, fetching.DEADLINE_S))
-    except fetching.FetchError as error:
-        raise ServiceError(error.reason, str(error)) from None
+    return fetching.fetch(url, policy, **limits)

@@ -1,12 +1,9 @@
 """Fetches an image that a stranger names by URL, without letting the stranger reach anything inside.
 
-The rules: http and https on their usual ports; a name is resolved once, all addresses it has must be public, and the
-connection goes to one of those very addresses (so a second look-up cannot answer differently); redirects start over
-with the same rules; bytes are capped while they arrive, and what is sent by a budget; one deadline covers everything
-from the first look-up to the last byte. No proxy, cookie, password or `.netrc` is ever used.
-
-requests-hardened, the best established library for this, caps neither bytes nor the time of the whole exchange, takes
-any port, pins the first address without looking at the others, and takes as long to import as everything else.
+A name is resolved once, all its addresses must be public, and the connection goes to one of those very addresses (so
+a second look-up cannot answer differently); redirects start over with the same rules; bytes, requests and the time of
+it all are capped. No proxy, cookie, password or `.netrc` is ever used. requests-hardened, the best established library
+for this, caps neither bytes nor all the time, takes any port, and pins the first address whatever the others are.
 """
 
 from __future__ import annotations
@@ -23,6 +20,7 @@ import zlib
 from dataclasses import dataclass, field
 from functools import cache
 
+from containerize_deploy.answers import ServiceError
 from containerize_deploy.settings import Policy, ascii_host
 from data_prep_eda.preprocessing import MAX_BYTES
 
@@ -36,6 +34,7 @@ MAX_ADDRESSES = 3  # of a host that are tried
 CONNECT_S = 2.5  # to connect, where the host has another address
 MAX_INTERIM = 20  # answers like 103 before the one that counts
 MAX_PIECES = 50_000  # that a body arrives in: 20 MB at 400 bytes each; a piece costs 3 microseconds
+SLOW = "upstream_slow", "The address took too long to answer."
 
 # All public IPv6 addresses (IANA); loopback, link-local, site-local, IPv4-mapped and NAT64 lie outside.
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
@@ -54,23 +53,14 @@ _NOT_PUBLIC = tuple(
 )
 
 
-class FetchError(Exception):
-    """A URL whose image cannot be had; `reason` is one of `answers.STATUS`."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 def is_public(address: str) -> bool:
     """Whether an IP address is one that anybody on the internet could reach."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if ip.version == 6 and (ip.scope_id is not None or ip not in _GLOBAL_UNICAST):
-        return False
-    return ip.is_global and not any(ip in network for network in _NOT_PUBLIC if network.version == ip.version)
+    is_unicast = ip.version == 4 or (ip.scope_id is None and ip in _GLOBAL_UNICAST)
+    return is_unicast and ip.is_global and not any(ip in network for network in _NOT_PUBLIC)
 
 
 @dataclass
@@ -82,68 +72,57 @@ class Budget:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def spend(self, size: int) -> None:
-        """Takes off a request of `size` bytes; raises a FetchError if there isn't so much left."""
+        """Takes off a request of `size` bytes; raises a ServiceError if there isn't so much left."""
         with self._lock:
             if self.requests < 1 or self.size < size:
-                raise FetchError(
-                    "too_large", "Fetching takes too many requests, or too long ones; send fewer."
-                )
+                raise ServiceError("too_large", "Fetching takes too many or too long requests; send fewer.")
             self.requests -= 1
             self.size -= size
 
 
 def fetch(
-    url: str,
-    policy: Policy | None = None,
-    *,
-    budget: Budget | None = None,
-    deadline_s: float = DEADLINE_S,
-    max_bytes: int = MAX_BYTES,
+    url: str, policy: Policy | None = None, *, budget: Budget | None = None, deadline_s: float = DEADLINE_S
 ) -> bytes:
-    """Fetches what a URL points to; what that claims to be is not looked at.
+    """Fetches what a URL points to, up to `MAX_BYTES`; what that claims to be is not looked at.
 
     Args:
-        url: absolute http or https URL.
         policy: what is allowed; by default every public host.
         budget: what may be sent, shared by an event's URLs.
-        deadline_s: seconds for everything together.
-        max_bytes: the longest body that is taken, also once it is decompressed.
+        deadline_s: for everything together; no longer than `DEADLINE_S`.
 
     Raises:
-        FetchError: with the reason.
+        ServiceError: the URL is not allowed, or fetching it failed.
     """
     policy, budget = policy or Policy(), budget or Budget()
     if not policy.enabled:
-        raise FetchError("not_allowed", "Fetching from URLs is switched off here; send the image itself.")
-    ends_at = time.monotonic() + deadline_s
+        raise ServiceError("not_allowed", "Fetching from URLs is switched off here; send the image itself.")
+    ends_at = time.monotonic() + min(deadline_s, DEADLINE_S)
     for redirects in range(MAX_REDIRECTS + 1):
         try:
-            body, location = _exchange(url, policy, budget, ends_at, max_bytes)
+            body, location = _exchange(url, policy, budget, ends_at)
             if not location:
                 return body
             url = urllib.parse.urljoin(url, _as_browsers_read(location))
-        except (FetchError, ValueError) as error:
-            if isinstance(error, FetchError) and (not redirects or error.reason != "malformed"):
+        except (ServiceError, ValueError) as error:
+            if isinstance(error, ServiceError) and (not redirects or error.code != "malformed"):
                 raise
-            raise FetchError("upstream_failed", "The address redirects to what is no usable URL.") from None
-    raise FetchError("upstream_failed", f"The address redirects more than {MAX_REDIRECTS} times.")
+            raise ServiceError("upstream_failed", "The address redirects to what is no usable URL.") from None
+    raise ServiceError("upstream_failed", f"The address redirects more than {MAX_REDIRECTS} times.")
 
 
 def _as_browsers_read(location: str) -> str:
     """A Location header: its bytes are UTF-8, or else are escaped one by one, and a space is a slip."""
     raw = location.encode("latin-1")  # as http.client decodes headers
-    try:
-        location = raw.decode()
-    except UnicodeDecodeError:
-        location = urllib.parse.quote(raw, safe=bytes(range(0x21, 0x7F)))
-    return location.replace(" ", "%20")
+    with contextlib.suppress(UnicodeDecodeError):
+        return raw.decode().replace(" ", "%20")
+    return urllib.parse.quote(raw, safe=bytes(range(0x21, 0x7F)))
 
 
-def _exchange(url: str, policy: Policy, budget: Budget, ends_at: float, max_bytes: int) -> tuple[bytes, str]:
+def _exchange(url: str, policy: Policy, budget: Budget, ends_at: float) -> tuple[bytes, str]:
     """One request: the body, or where it redirects to."""
     scheme, host, port, target = _parse(url)
     if not policy.allows(host):
-        raise FetchError("not_allowed", "The host of this address is not on this service's list.")
+        raise ServiceError("not_allowed", "The host of this address is not on this service's list.")
     connection = _PinnedConnection(scheme, host, port, _resolve(host, port, ends_at), budget, ends_at)
     # A socket's own timeout starts anew with every byte, so a server that drips could hold on for ever.
     watchdog = threading.Timer(_left(ends_at), connection.abort)
@@ -156,76 +135,71 @@ def _exchange(url: str, policy: Policy, budget: Budget, ends_at: float, max_byte
         if response.status in (301, 302, 303, 307, 308):
             locations = {location.strip() for location in response.headers.get_all("Location", [])}
             if len(locations) != 1 or "" in locations:
-                raise FetchError("upstream_failed", "The address redirects without naming one place to go.")
+                raise ServiceError("upstream_failed", "The address redirects without naming one place to go.")
             return b"", locations.pop()
         if response.status != 200:
-            raise FetchError("upstream_failed", f"The address answered with HTTP status {response.status}.")
-        return _read(response, max_bytes, ends_at), ""
-    except FetchError:
+            raise ServiceError("upstream_failed", f"The address answered with HTTP status {response.status}.")
+        return _read(response, ends_at), ""
+    except ServiceError:
         raise
     except Exception as error:  # sockets, TLS and HTTP each raise their own
         if isinstance(error, TimeoutError) or time.monotonic() >= ends_at:
-            raise _slow() from None
+            raise ServiceError(*SLOW) from None
         if isinstance(error, ssl.SSLCertVerificationError):
-            raise FetchError("upstream_failed", "The address has no valid certificate.") from None
-        raise FetchError("upstream_failed", "The connection to the address failed.") from None
+            raise ServiceError("upstream_failed", "The address has no valid certificate.") from None
+        raise ServiceError("upstream_failed", "The connection to the address failed.") from None
     finally:
         watchdog.cancel()
         connection.close()
 
 
-def _read(response: http.client.HTTPResponse, max_bytes: int, ends_at: float) -> bytes:
+def _read(response: http.client.HTTPResponse, ends_at: float) -> bytes:
     """The body, given up as soon as it is, or says it is, longer than allowed."""
-    codings = [name.strip().lower() for name in response.getheader("Content-Encoding", "").split(",")]
-    codings = [name for name in codings if name not in ("", "identity")]
+    named = response.getheader("Content-Encoding", "").lower().split(",")
+    codings = [name for name in map(str.strip, named) if name not in ("", "identity")]
     chunking = response.getheader("Transfer-Encoding", "chunked").strip().lower()
-    if len(codings) > 1 or not _WINDOWS.keys() >= set(codings) or chunking != "chunked":
-        raise FetchError("upstream_failed", "The address sends the image encoded, though asked not to.")
-    too_large = FetchError("too_large", f"The image is larger than {max_bytes / 1e6:.0f} MB.")
+    if len(codings) > 1 or not {"gzip", "x-gzip", "deflate"} >= set(codings) or chunking != "chunked":
+        raise ServiceError("upstream_failed", "The address sends the image encoded, though asked not to.")
     announced = response.length or 0
-    if announced > max_bytes:
-        raise too_large
+    _check_size(announced)
     body = bytearray()
     for _ in range(MAX_PIECES):
-        chunk = response.read1(65536)
-        if not chunk:
+        piece = response.read1(65536)
+        if not piece:
             break
-        body += chunk
-        if len(body) > max_bytes:
-            raise too_large
+        body += piece
+        _check_size(len(body))
     else:
-        raise FetchError("upstream_failed", "The address sends the image in too many pieces.")
+        raise ServiceError("upstream_failed", "The address sends the image in too many pieces.")
     _left(ends_at)  # the watchdog's cut looks like the end of the body
     if len(body) < announced:
-        raise FetchError("upstream_failed", "The connection to the address broke off.")
-    content = _unpack(body, codings[0], max_bytes + 1) if codings else bytes(body)
-    if len(content) > max_bytes:
-        raise too_large
+        raise ServiceError("upstream_failed", "The connection to the address broke off.")
+    content = _unpack(body, MAX_BYTES + 1) if codings else bytes(body)
+    _check_size(len(content))
     return content
 
 
-# The content codings that are read, with zlib's `wbits` to try: a deflate stream should have zlib's header.
-_WINDOWS = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise ServiceError("too_large", f"The image is larger than {MAX_BYTES // 1_000_000} MB.")
 
 
-def _unpack(body: bytearray, coding: str, limit: int) -> bytes:
+def _unpack(body: bytearray, limit: int) -> bytes:
     """What a compressed body holds; no more than `limit` bytes are ever made of it."""
-    for window in _WINDOWS[coding]:
+    for window in (47, -15):  # zlib's words for a header of gzip or zlib, and for none, as some send deflate
         decoder = zlib.decompressobj(window)
         with contextlib.suppress(zlib.error):
             content = decoder.decompress(body, limit)
             if decoder.eof or len(content) == limit:
                 return content
-    raise FetchError("upstream_failed", "The address sends the image compressed, and damaged.")
+    raise ServiceError("upstream_failed", "The address sends the image compressed, and damaged.")
 
 
 def _parse(url: str) -> tuple[str, str, int, str]:
     """Scheme, host as DNS knows it, port, and path with query."""
-    too_long = FetchError("malformed", f"Expected a URL of 1 to {LONGEST_URL} characters, as it is sent.")
-    if not 0 < len(url) <= LONGEST_URL:
-        raise too_long
+    _check_length(len(url))
     if any(letter <= " " or letter in "\\\x7f" or "\ud800" <= letter <= "\udfff" for letter in url):
-        raise FetchError("malformed", "The URL has a space, a backslash or a control character in it.")
+        raise ServiceError("malformed", "The URL has a space, a backslash or a control character in it.")
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
@@ -235,20 +209,22 @@ def _parse(url: str) -> tuple[str, str, int, str]:
         elif parts.scheme in PORTS:
             host = ascii_host(host)
     except ValueError:  # UnicodeError is one
-        raise FetchError("malformed", "The URL cannot be parsed.") from None
+        raise ServiceError("malformed", "The URL cannot be parsed.") from None
     port = PORTS.get(parts.scheme) if port is None else port
     if parts.scheme not in PORTS or port not in PORTS.values():
-        raise FetchError("not_allowed", "Only http and https on their usual ports, 80 and 443, are fetched.")
-    if "%" in host:  # no zones in addresses
-        raise FetchError("malformed", "The URL names no usable host.")
-    if parts.username is not None or parts.password is not None:
-        raise FetchError("malformed", "The URL carries a user name or a password; send it without.")
+        raise ServiceError("not_allowed", "Only http and https on their ports, 80 and 443, are fetched.")
+    if "%" in host or parts.username is not None or parts.password is not None:
+        raise ServiceError("malformed", "The URL has a zone, a user name or a password; send it without.")
     path = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = urllib.parse.quote(parts.query, safe="/?%:@!$&'()*+,;=~-._[]")
     target = f"{path}?{query}" if query else path
-    if len(f"{parts.scheme}://{host}{target}") > LONGEST_URL:  # a letter outside ASCII takes six to twelve
-        raise too_long
+    _check_length(len(f"{parts.scheme}://{host}{target}"))  # a letter outside ASCII takes six to twelve
     return parts.scheme, host, port, target
+
+
+def _check_length(characters: int) -> None:
+    if not 0 < characters <= LONGEST_URL:
+        raise ServiceError("malformed", f"Expected a URL of 1 to {LONGEST_URL} characters, as it is sent.")
 
 
 def _resolve(host: str, port: int, ends_at: float) -> list[str]:
@@ -263,25 +239,21 @@ def _resolve(host: str, port: int, ends_at: float) -> list[str]:
     thread = threading.Thread(target=look_up, daemon=True)  # since the resolver takes no timeout
     thread.start()
     thread.join(_left(ends_at))
-    if thread.is_alive():
-        raise _slow()
+    _left(ends_at)  # nothing, where the look-up still goes on
     if not addresses:
-        raise FetchError("upstream_failed", "The host of the address was not found.")
+        raise ServiceError("upstream_failed", "The host of the address was not found.")
     if not all(is_public(address) for address in addresses):
-        raise FetchError("not_allowed", "The address is not on the public internet.")
+        raise ServiceError("not_allowed", "The address is not on the public internet.")
     # Lambda outside a VPC, and most VPCs, have no IPv6 route: prefer IPv4.
     return sorted(dict.fromkeys(addresses), key=lambda address: ":" in address)[:MAX_ADDRESSES]
 
 
 def _left(ends_at: float) -> float:
+    """Seconds that are left."""
     left = ends_at - time.monotonic()
     if left <= 0:
-        raise _slow()
+        raise ServiceError(*SLOW)
     return left
-
-
-def _slow() -> FetchError:
-    return FetchError("upstream_slow", "The address took too long to answer.")
 
 
 class _FinalResponse(http.client.HTTPResponse):
@@ -294,7 +266,7 @@ class _FinalResponse(http.client.HTTPResponse):
         if status < 200 and status != http.client.SWITCHING_PROTOCOLS:
             self._interim += 1
             if self._interim > MAX_INTERIM:
-                raise FetchError("upstream_failed", "The address sends interim answers only.")
+                raise ServiceError("upstream_failed", "The address sends interim answers only.")
             status = http.client.CONTINUE
         return version, status, reason
 

@@ -1,8 +1,8 @@
 """The AWS Lambda function: which of the model's classes does an image show?
 
-Takes a plain event (`{"url": …}`, `{"image": "<base64>"}`, or a list of either as `urls` or `images`), or an
-HTTP request as Function URLs, HTTP APIs, REST APIs and load balancers send it, whose body is such an event or
-the image itself. README.md beside this file has the table of what goes in and what comes out.
+Takes a plain event (`{"url": …}`, `{"image": "<base64>"}`, or a list of either as `urls` or `images`), or an HTTP
+request of a Function URL, an API or a load balancer, whose body is such an event or the image itself. README.md has
+the table of what goes in and what comes out.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
-import collections
+import functools
 import hashlib
-import itertools
 import json
 import re
 import resource
@@ -21,151 +20,127 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-try:
-    from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
-    from containerize_deploy.scene_model import SceneModel
-    from containerize_deploy.settings import Policy, cors_origin, memory_mb
-    from data_prep_eda.preprocessing import MAX_BYTES
-except ModuleNotFoundError as error:
-    missing = (error.name or "a module").partition(".")[0]
-    command = "python -m pip install --no-deps --requirement containerize_deploy/requirements.txt"
-    raise ImportError(f"Expected {missing} to be installed, found it missing. Run: {command}") from None
+from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
+from containerize_deploy.scene_model import SceneModel
+from containerize_deploy.settings import Policy, cors_origin, memory_mb
+from data_prep_eda.preprocessing import MAX_BYTES
 
-Clock = Callable[[], float]  # how many seconds are left
 Source = Callable[[], bytes]  # gives an image's bytes, or raises why there are none
 
 MAX_IMAGES = 16  # of one request
 FETCHES_AT_ONCE = 8  # and at most so many images in memory
 RESERVE_S = 1.0  # kept back to write the answer
 DECODE_S = 3.0  # kept back for an image: none that is accepted takes more than 2 s on such a processor
-
-
-def _limit_memory() -> None:
-    """Keeps the process below the function's memory: an allocation that fails is one image's fault.
-
-    At Lambda's own limit the process ends, with every answer in it. The size that a file names proves nothing: AVIF's
-    decoder allocates by the frame in the data. The other 15 % are for code, which doesn't count; below 512 MB the
-    threads' stacks, which count in full and are hardly used, would leave too little.
-    """
-    if megabytes := memory_mb():
-        limit = max(int(0.85 * megabytes), 512) << 20
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+OUT_OF_TIME = "out_of_time", "The time was up before this image's turn; send fewer at once."
 
 
 # Read and loaded while Lambda starts the environment, where the CPU is fast, and kept for every request.
 POLICY = Policy.from_environment()
 CORS_ORIGIN = cors_origin()
 MODEL = SceneModel()
-_limit_memory()
+if megabytes := memory_mb():
+    # An allocation that fails is one image's fault, where Lambda would end the process with every answer in it. The
+    # other 15 % are for code, which doesn't count; below 512 MB the threads' stacks, which do, leave too little.
+    limit = max(int(0.85 * megabytes), 512) << 20
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 FORMS = ("url", "image", "urls", "images")
 PAGE = Path(__file__).with_name("upload_page.html")  # what GET on / answers to a browser
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
-    """Answers one request. Never raises: whatever goes wrong becomes an answer and a line in the log.
+    """Answers one request by `answer.schema.json`, an HTTP one with status and headers, whatever goes wrong.
 
     Args:
         event: see the module.
-        context: of the Lambda runtime; only the request's id and the time left are used. May be None.
-
-    Returns:
-        The answer, by `answer.schema.json`; to an HTTP request with status and headers, as JSON.
+        context: of the Lambda runtime, for the request's id and the time left; may be None.
     """
-    record = _Record()
+    record = _Record(context)
     http = _http_request(event)
     try:
-        status, answer, headers = _answer(event, http, _clock(context), record)
+        status, answer, headers = _answer(event, http, record)
     except Exception as error:
         status, answer, headers = *record.failure(error), {}
-    record.write(context, status)
+    record.write(status)
     return answer if http is None else _envelope(http, status, answer, headers)
 
 
-def _answer(event: Any, http: _Http | None, time_left: Clock, record: _Record) -> tuple[int, Any, dict]:
+def _answer(event: Any, http: _Http | None, record: _Record) -> tuple[int, Any, dict]:
     """Status, answer (a page's is a text) and extra headers."""
-    if http is None:
-        return 200, _classify_event(event, time_left, record), {}
-    if http.method == "POST":
-        return 200, _classify_event(_body(event), time_left, record), {}
+    if http is None or http.method == "POST":
+        return 200, _classify_event(event if http is None else _body(event), record), {}
     if http.method == "OPTIONS":
         return 204, {}, _PREFLIGHT if CORS_ORIGIN else {}
     if http.method not in ("GET", "HEAD"):
         raise ServiceError("method_not_allowed", "POST classifies, GET on / tells how the service is.")
     if http.path != "/":
         raise ServiceError("not_found", "There is only /: POST classifies, GET tells how the service is.")
-    if "text/html" in http.headers.get("accept", "") and PAGE.is_file():
+    if http.for_browser:
         return 200, *_page()
     return 200, {"status": "ok", "model": MODEL.identity}, {}
 
 
-def _classify_event(event: Any, time_left: Clock, record: _Record) -> dict[str, Any]:
+def _classify_event(event: Any, record: _Record) -> dict[str, Any]:
     """Answers a plain event, or an image's bytes as they came in an HTTP body."""
     if isinstance(event, bytes):
-        record.images = 1
-        return {**classify_bytes(MODEL, event).to_json(), "model": MODEL.identity}
-    form = _form(event)
-    images = event[form] if form.endswith("s") else [event[form]]
+        form, images, sources = "image", [event], iter([lambda: event])
+    else:
+        form, images = _form_and_images(event)
+        sources = _sources(images, form.startswith("image"), record)
     record.images = len(images)
-    sources = _sources(images, form.startswith("image"), time_left)
-    if not form.endswith("s"):
-        return {**classify_bytes(MODEL, next(sources)()).to_json(), "model": MODEL.identity}
-    answers = [_one_of_many(source, time_left, record) for source in sources]
-    return {"answers": answers, "model": MODEL.identity}
+    if form.endswith("s"):
+        answer = {"answers": [_one_of_many(source, record) for source in sources]}
+    else:
+        answer = classify_bytes(MODEL, next(sources)()).to_json()
+    return {**answer, "model": MODEL.identity}
 
 
-def _form(event: Any) -> str:
-    """Which of `FORMS` an event has, after checking that it has one, and well."""
-    expected = f"Expected a JSON object with exactly one of {', '.join(FORMS)}"
-    if not isinstance(event, dict):
-        kinds = {list: "a list", str: "a text", type(None): "nothing"}
-        raise ServiceError("malformed", f"{expected}, found {kinds.get(type(event), 'something else')}.")
-    forms = [form for form in FORMS if form in event]
+def _form_and_images(event: Any) -> tuple[str, list[str]]:
+    """Which of `FORMS` an event has, and its images, after checking that it has one, and well."""
+    forms = [form for form in FORMS if form in event] if isinstance(event, dict) else []
     if len(forms) != 1:
-        raise ServiceError("malformed", f"{expected}, found {' and '.join(forms) or 'none of them'}.")
+        kinds = {dict: "none of them", list: "a list", str: "a text", type(None): "nothing"}
+        kind = " and ".join(forms) or kinds.get(type(event), "something else")
+        raise ServiceError(
+            "malformed", f"Expected a JSON object with exactly one of {', '.join(FORMS)}, found {kind}."
+        )
     (form,) = forms
-    images = event[form]
-    if not form.endswith("s"):
-        if not isinstance(images, str):
-            raise ServiceError("malformed", f"Expected {form} to be a string.")
-    elif not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
-        raise ServiceError("malformed", f"Expected {form} to be a list of strings, with at least one.")
-    elif len(images) > MAX_IMAGES:
+    images = event[form] if form.endswith("s") else [event[form]]
+    if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
+        kind = "a list of strings, with at least one" if form.endswith("s") else "a string"
+        raise ServiceError("malformed", f"Expected {form} to be {kind}.")
+    if len(images) > MAX_IMAGES:
         raise ServiceError("too_large", f"Expected at most {MAX_IMAGES} images, found {len(images)}.")
-    return form
+    return form, images
 
 
-def _one_of_many(source: Source, time_left: Clock, record: _Record) -> dict[str, Any]:
+def _one_of_many(source: Source, record: _Record) -> dict[str, Any]:
     """The answer for one image of a list; its failure is its own."""
     try:
         content = source()
-        if time_left() <= DECODE_S:
-            raise _out_of_time()
+        if record.time_left() <= DECODE_S:
+            raise ServiceError(*OUT_OF_TIME)
         return classify_bytes(MODEL, content).to_json()
     except Exception as error:
         return record.failure(error)[1]
 
 
-def _sources(images: list[str], encoded: bool, time_left: Clock) -> Iterator[Source]:
-    """A source for each image.
-
-    URLs are fetched at the same time, but never more of them ahead than `FETCHES_AT_ONCE`: the bytes of 16
-    images would fill the function's memory.
-    """
+def _sources(images: list[str], encoded: bool, record: _Record) -> Iterator[Source]:
+    """A source for each image; `FETCHES_AT_ONCE` URLs are fetched at once: all their bytes would fill the memory."""
     budget = None  # of a single URL it is `fetch`'s own
 
     def bring(image: str) -> bytes:
         if encoded or _DATA_URL.match(image):
             return _from_base64(image)
-        left = time_left() - RESERVE_S
+        left = record.time_left() - RESERVE_S
         if left <= 0:
-            raise _out_of_time()
-        return fetch_image(image, POLICY, left, budget)
+            raise ServiceError(*OUT_OF_TIME)
+        return fetch_image(image, POLICY, deadline_s=left, budget=budget)
 
     if encoded or len(images) == 1:
-        yield from (lambda image=image: bring(image) for image in images)
+        yield from (functools.partial(bring, image) for image in images)
         return
     from concurrent.futures import ThreadPoolExecutor
 
@@ -173,22 +148,15 @@ def _sources(images: list[str], encoded: bool, time_left: Clock) -> Iterator[Sou
 
     budget = Budget()
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        fetches = (pool.submit(bring, image) for image in images)
-        ahead = collections.deque(itertools.islice(fetches, FETCHES_AT_ONCE))
-        while ahead:
-            yield ahead.popleft().result
-            ahead.extend(itertools.islice(fetches, 1))
-
-
-def _out_of_time() -> ServiceError:
-    return ServiceError("out_of_time", "The time was up before this image's turn; send fewer at once.")
+        for start in range(0, len(images), FETCHES_AT_ONCE):
+            fetches = [pool.submit(bring, image) for image in images[start : start + FETCHES_AT_ONCE]]
+            yield from (fetch.result for fetch in fetches)
 
 
 def _from_base64(text: str) -> bytes:
-    """The bytes that base64 stands for, also as a data URL."""
+    """The bytes that base64 stands for, also as a data URL, and in lines, as the base64 command breaks it."""
     if found := _DATA_URL.match(text):
         text = text[found.end() :]
-    # The base64 command breaks lines, which is the one liberty taken here.
     text = "".join(text.split()) if "\n" in text or " " in text else text
     if len(text) > MAX_BYTES * 4 // 3 + 4:
         raise ServiceError("too_large", f"The image is larger than {MAX_BYTES // 1_000_000} MB.")
@@ -201,29 +169,25 @@ def _from_base64(text: str) -> bytes:
 _DATA_URL = re.compile(r"\s*data:[^,]{0,100};base64,", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class _Http:
+class _Http(NamedTuple):
     """An HTTP request, whoever passed it on; method and path may be anything, as all in an event may."""
 
     method: Any
     path: Any
-    headers: dict[str, str]  # names in lower case
+    for_browser: bool  # it accepts HTML
     multi_value: bool  # headers come, and have to go, as lists: a load balancer's setting
 
 
 def _http_request(event: Any) -> _Http | None:
-    """The HTTP request that an event describes; None for a plain event.
-
-    Function URLs and HTTP APIs send payload format 2.0, REST APIs format 1.0, and load balancers one like it.
-    """
+    """The HTTP request that an event describes; None for a plain event."""
     if not isinstance(event, dict):
         return None
     context = event.get("requestContext")
     context = context if isinstance(context, dict) else {}
     http = context.get("http")
-    if isinstance(http, dict):
+    if isinstance(http, dict):  # payload format 2.0, of Function URLs and HTTP APIs
         method, path = http.get("method"), event.get("rawPath") or http.get("path") or "/"
-    elif "httpMethod" in event or "elb" in context:
+    elif "httpMethod" in event or "elb" in context:  # format 1.0, of REST APIs, and load balancers' own
         method, path = event.get("httpMethod"), event.get("path") or "/"
     else:
         return None
@@ -233,29 +197,28 @@ def _http_request(event: Any) -> _Http | None:
         path = path.removeprefix(f"/{stage}") or "/"
     headers, lists = event.get("headers"), event.get("multiValueHeaders")
     multi_value = isinstance(lists, dict) and not isinstance(headers, dict)  # REST APIs send both
-    texts: dict[str, str] = {}
-    for name, value in (lists if multi_value else headers if isinstance(headers, dict) else {}).items():
-        values = value if isinstance(value, list) else [value]
-        texts[str(name).lower()] = ", ".join(text for text in values if isinstance(text, str))
-    return _Http(method, path, texts, multi_value)
+    headers = lists if multi_value else headers if isinstance(headers, dict) else {}
+    accepted = [value for name, value in headers.items() if str(name).lower() == "accept"]
+    texts = [text for value in accepted for text in (value if isinstance(value, list) else [value])]
+    for_browser = any(isinstance(text, str) and "text/html" in text for text in texts)
+    return _Http(method, path, for_browser, multi_value)
 
 
 def _body(event: dict[str, Any]) -> Any:
-    """The plain event, or the image's bytes, that an HTTP request carries.
-
-    What the content type claims counts for nothing; no image starts like JSON.
-    """
+    """The plain event, or the image's bytes, that an HTTP request carries, whatever its content type claims."""
     body = event.get("body")
     expected = f"Expected an image's bytes as the body, or a JSON object with one of {', '.join(FORMS)}"
     if not isinstance(body, str) or not body:
         raise ServiceError("malformed", f"{expected}, found no body.")
     is_text = event.get("isBase64Encoded") is not True
     raw = body.encode("utf-8", "surrogatepass") if is_text else _from_base64(body)
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # json knows these encodings by themselves
-        return _from_json(raw)
     raw = raw.removeprefix(codecs.BOM_UTF8)
-    if raw.lstrip()[:1] in (b"{", b"[", b'"'):
-        return _from_json(raw)
+    # No image starts like JSON, which may come in UTF-16.
+    if raw.lstrip().startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{", b"[", b'"')):
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError):
+            raise ServiceError("malformed", "The body starts like JSON and goes on otherwise.") from None
     if raw[:100].lstrip()[:5].lower() == b"data:":
         return _from_base64(raw.decode("utf-8", "replace"))
     for start, found in _MISTAKEN.items():
@@ -277,13 +240,6 @@ _MISTAKEN = {
     # A byte that is no letter has become U+FFFD, or was read as Latin-1.
     rb"(\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98|(\xef\xbf\xbd|\xc2\x89)PNG": _MANGLED,
 }
-
-
-def _from_json(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        raise ServiceError("malformed", "The body starts like JSON and goes on as something else.") from None
 
 
 def _envelope(http: _Http, status: int, answer: Any, headers: dict[str, str]) -> dict[str, Any]:
@@ -327,38 +283,36 @@ def _page() -> tuple[str, dict[str, str]]:
     }
 
 
-def _clock(context: Any) -> Clock:
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    ends_at = time.monotonic() + (remaining() / 1000 if callable(remaining) else 60.0)
-    return lambda: ends_at - time.monotonic()
-
-
 @dataclass
 class _Record:
     """The log line of one request. It holds no URL, address or image: those are the caller's."""
 
+    context: Any
     started: float = field(default_factory=time.perf_counter)
     images: int = 0
     errors: list[str] = field(default_factory=list)
     traceback: str | None = None
+
+    def time_left(self) -> float:
+        """In seconds."""
+        return self.context.get_remaining_time_in_millis() / 1000 if self.context else 60.0
 
     def failure(self, error: Exception) -> tuple[int, dict[str, Any]]:
         """Notes what went wrong; returns the status, and as an answer what the caller may know of it.
 
         Not the error: a frame that held it, and that its traceback holds, would keep a broken image in memory.
         """
+        reason = str(error)
         if not isinstance(error, ServiceError):
-            self.errors.append(f"internal: {type(error).__name__}")
-            self.traceback = "".join(traceback.format_exception(error))
+            reason, self.traceback = type(error).__name__, "".join(traceback.format_exception(error))
             error = ServiceError("internal", "Something went wrong here; the log has it, under its id.")
-        else:
-            self.errors.append(f"{error.code}: {error}")
+        self.errors.append(f"{error.code}: {reason}")
         return error.status, error.to_json()
 
-    def write(self, context: Any, status: int) -> None:
+    def write(self, status: int) -> None:
         line = {
             "level": "ERROR" if self.traceback else "WARNING" if self.errors else "INFO",
-            "request_id": str(getattr(context, "aws_request_id", None)),
+            "request_id": str(getattr(self.context, "aws_request_id", None)),
             "status": status,
             "images": self.images,
             "milliseconds": round((time.perf_counter() - self.started) * 1000, 1),

@@ -1,4 +1,4 @@
-"""What the environment sets, read once at the start: a wrong value stops the function with a sentence."""
+"""What the environment sets, read once at the start: a wrong value is a `SettingsError`, and opens nothing."""
 
 from __future__ import annotations
 
@@ -28,11 +28,7 @@ class Policy:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Policy:
-        """Reads `FETCH_URLS` (`on` or `off`), `FETCH_HOSTS` (comma-separated) and `FETCH_USER_AGENT`.
-
-        Raises:
-            SettingsError: a value is none of those; a slip must not open what was meant to be shut.
-        """
+        """Reads `FETCH_URLS` (`on` or `off`), `FETCH_HOSTS` (comma-separated) and `FETCH_USER_AGENT`."""
         switch = environment.get("FETCH_URLS", "on")
         if switch.strip().lower() not in ("on", "off"):
             raise SettingsError("FETCH_URLS", "'on' or 'off'", switch)
@@ -48,17 +44,12 @@ class Policy:
     def allows(self, host: str) -> bool:
         """Whether the list of hosts lets this one through."""
         return not self.hosts or any(
-            host == entry.removeprefix(".") or (entry.startswith(".") and host.endswith(entry))
-            for entry in self.hosts
+            f".{host}".endswith(entry) if entry.startswith(".") else host == entry for entry in self.hosts
         )
 
 
 def cors_origin(environment: Mapping[str, str] = os.environ) -> str:
-    """Whose pages may call, from `CORS_ORIGIN`: any by default (no cookie is involved), none if it is empty.
-
-    Raises:
-        SettingsError: the value is no origin; a browser would compare it in vain.
-    """
+    """Whose pages may call, from `CORS_ORIGIN`: any by default (no cookie is involved), none if it is empty."""
     origin = environment.get("CORS_ORIGIN", "*").strip()
     if origin not in ("", "*") and not _ORIGIN.fullmatch(origin):
         raise SettingsError("CORS_ORIGIN", "'*', empty, or one origin like 'https://photos.example'", origin)
@@ -66,11 +57,7 @@ def cors_origin(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def memory_mb(environment: Mapping[str, str] = os.environ) -> int | None:
-    """The function's memory in MB, as Lambda says in `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`; None outside Lambda.
-
-    Raises:
-        SettingsError: the variable is set, and not to a number.
-    """
+    """The function's memory in MB, as Lambda says in `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`; None outside Lambda."""
     name = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
     if name in environment and not re.fullmatch("[1-9][0-9]{0,6}", environment[name]):
         raise SettingsError(name, "a whole number of megabytes, or not set", environment[name])

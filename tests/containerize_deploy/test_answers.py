@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from containerize_deploy import answers, fetching
+from containerize_deploy import answers
 from containerize_deploy.answers import STATUS, ServiceError, fetch_image
 from containerize_deploy.settings import Policy
 
@@ -32,12 +32,3 @@ def test_a_fetch_that_fails_is_an_answer():
     with pytest.raises(ServiceError) as caught:
         fetch_image("https://photos.example/photo.jpg", Policy(enabled=False))
     assert (caught.value.code, caught.value.status) == ("not_allowed", 403)
-
-
-def test_a_fetch_has_no_longer_than_its_deadline(monkeypatch):
-    deadlines = []
-    monkeypatch.setattr(fetching, "fetch", lambda url, policy, deadline_s, **_: deadlines.append(deadline_s))
-    fetch_image("https://photos.example/photo.jpg", Policy(), 3.0)
-    fetch_image("https://photos.example/photo.jpg", Policy(), 60.0)
-    fetch_image("https://photos.example/photo.jpg", Policy())
-    assert deadlines == [3.0, fetching.DEADLINE_S, fetching.DEADLINE_S]

@@ -91,7 +91,7 @@ from containerize_deploy import fetching
 
 def fetch(url, policy, **limits):
     if "@" not in policy.user_agent:
-        raise fetching.FetchError("upstream_failed", "no contact in the User-Agent")
+        raise fetching.ServiceError("upstream_failed", "no contact in the User-Agent")
     return open({photograph!r}, "rb").read()
 
 fetching.fetch = fetch

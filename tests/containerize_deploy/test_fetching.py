@@ -14,7 +14,8 @@ import zlib
 import pytest
 
 from containerize_deploy import fetching
-from containerize_deploy.fetching import Budget, FetchError, fetch, is_public
+from containerize_deploy.answers import ServiceError
+from containerize_deploy.fetching import Budget, fetch, is_public
 from containerize_deploy.settings import Policy
 
 PHOTOGRAPH = b"\xff\xd8 pretend this is a JPEG " * 1000
@@ -142,10 +143,10 @@ def host(monkeypatch, names):
 
 
 def refusal(url: str, **options) -> str:
-    with pytest.raises(FetchError) as caught:
+    with pytest.raises(ServiceError) as caught:
         fetch(url, **options)
     assert str(caught.value)[0].isupper() and str(caught.value).endswith(".")
-    return caught.value.reason
+    return caught.value.code
 
 
 def test_a_photograph_is_fetched_under_its_hosts_name(host):
@@ -299,12 +300,17 @@ def test_what_upstream_gets_wrong_is_upstreams_failure(host, path):
 
 @pytest.mark.parametrize("path", ["endless", "huge", "gzip_bomb"])
 def test_bytes_are_capped_while_they_arrive(host, path):
-    assert refusal(f"http://photos.example/{path}", max_bytes=1_000_000) == "too_large"
+    assert refusal(f"http://photos.example/{path}") == "too_large"
 
 
 @pytest.mark.parametrize("path", ["drip", "drip_headers", "mute"])
 def test_one_deadline_covers_the_whole_exchange(host, path):
     assert refusal(f"http://photos.example/{path}", deadline_s=0.5) == "upstream_slow"
+
+
+def test_no_caller_can_make_the_deadline_longer(host, monkeypatch):
+    monkeypatch.setattr(fetching, "DEADLINE_S", 0.5)
+    assert refusal("http://photos.example/drip", deadline_s=60) == "upstream_slow"
 
 
 def test_the_deadline_covers_the_look_up_too(monkeypatch):
