@@ -1,6 +1,6 @@
-// Drives the page for benchmark.py, which sends lines of JSON, {"do": NAME, ...}, and gets a line of JSON for each.
+// Drives the page for benchmark.py, which sends steps as JSON, [{"do": NAME, ...}, ...], and gets what each gives.
 import { createRequire } from "node:module";
-import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 
 const [packages, chromium, address] = process.argv.slice(2);
 const puppeteer = createRequire(`${packages}/`)("puppeteer-core");
@@ -11,7 +11,7 @@ const browser = await puppeteer.launch({
 let page;
 
 const commands = {
-  /** Opens the page in a new profile, or again in the same one; milliseconds until it is ready. */
+  /** Opens the page in a new profile, or again in the same one; milliseconds until it is ready, and the browser. */
   async visit({ again = false }) {
     if (!again) {
       await page?.browserContext().close();
@@ -26,7 +26,7 @@ const commands = {
         }),
     );
     await page.waitForSelector("[data-offline]");
-    return milliseconds;
+    return { milliseconds, browser: await browser.version() };
   },
 
   /** Answers of files, as the page saves them; of a single one the milliseconds that the page shows. */
@@ -51,7 +51,7 @@ const commands = {
 
   /** A picture of the page with the drawn examples answered. */
   async screenshot({ path }) {
-    await commands.visit({ again: true });
+    await commands.visit({});
     await page.setViewport({ width: 960, height: 720 });
     const examples = await page.$$("[data-example]");
     for (const example of examples) await example.click();
@@ -61,15 +61,12 @@ const commands = {
     await page.click("#clear");
     return path;
   },
-
-  version: () => browser.version(),
 };
 
 const browserSession = await browser.target().createCDPSession();
 await browserSession.send("Browser.setDownloadBehavior", { behavior: "deny" }); // what the page saves is read in the page
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const { do: name, ...options } = JSON.parse(line);
-  console.log(JSON.stringify(await commands[name](options)));
-}
+const results = [];
+for (const { do: name, ...options } of JSON.parse(await text(process.stdin))) results.push(await commands[name](options));
+console.log(JSON.stringify(results));
 await browser.close();

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,9 @@ from train_model.tflite import processor
 
 README, SCREENSHOT = website.PAGE / "README.md", website.PAGE / "screenshot.png"
 SAMPLE = website.ROOT / "data_prep_eda" / "sample"
+SMALL = SAMPLE / "coast" / "coast_00.jpg"
+VISIT = {"do": "visit"}
 AT_ONCE = 40  # images that are handed to the page at a time
-
-Ask = Callable[..., Any]
 
 
 def main() -> None:
@@ -65,32 +64,27 @@ def main() -> None:
 
 
 def measure(path: Path, folders: list[Path], visits: int, screenshot: Path | None = None) -> str:
-    """Measures everything; returns Markdown, and writes the screenshot if a path is given."""
-    model = SceneModel(path)
-    with tempfile.TemporaryDirectory() as scratch, driven(Path(scratch, "page"), path) as (ask, sent):
-        small, large = SAMPLE / "coast" / "coast_00.jpg", Path(scratch, "12.jpg")
+    """Measures everything; returns Markdown, and writes the screenshot if a path is given.
+
+    Raises:
+        PageError: a program or a folder's images are missing, or the browser's driver failed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        site, large = website.assemble(Path(scratch, "page"), path), Path(scratch, "12.jpg")
         large.write_bytes(image_file(4000, 3000))
-
-        def milliseconds(image: Path) -> float:
-            return ask("answers", files=[str(image)])["milliseconds"]
-
-        columns: list[tuple[float, ...]] = []
-        for _ in range(visits):
-            sent.clear()
-            first = ask("visit")
-            wire = sum(size for _, size in sent)
-            columns.append((wire, first, milliseconds(small), ask("visit", again=True), milliseconds(large)))
-        wire, first, answer, later, answer_large = map(statistics.median, zip(*columns, strict=True))
-        browser = ask("version")
+        _, wire = drive(site, [VISIT])
+        timed, _ = drive(site, [VISIT, answers(SMALL), VISIT | {"again": True}, answers(large)] * visits)
+        rows = "\n".join(agreement(site, SceneModel(path), folder) for folder in folders)
         if screenshot:
-            ask("screenshot", path=str(screenshot))
+            drive(site, [{"do": "screenshot", "path": str(screenshot)}])
             with Image.open(screenshot) as image:
                 few_colours = image.convert("RGB").quantize(256)  # a third of the bytes
             few_colours.save(screenshot, optimize=True)
-        agreements = [agreement(ask, model, folder) for folder in folders]
-    rows = "\n".join(agreements)
+    first, quick, later, slow = (
+        statistics.median(step["milliseconds"] for step in timed[n::4]) for n in range(4)
+    )
     return f"""\
-Measured by `make benchmark-page` on {processor()}, {os.cpu_count()} CPUs, with {browser}; medians, with the server on the \
+Measured by `make benchmark-page` on {processor()}, {os.cpu_count()} CPUs, with {timed[0]["browser"]}; medians, with the server on the \
 same machine.
 
 | | |
@@ -98,8 +92,8 @@ same machine.
 | over the wire, first visit (gzip) | {wire / 1e6:.2f} MB |
 | ready, first visit | {first / 1e3:.2f} s |
 | ready, later visits | {later / 1e3:.2f} s |
-| first answer, 256×256 JPEG | {answer:.0f} ms |
-| answer, 12-megapixel JPEG | {answer_large:.0f} ms |
+| first answer, 256×256 JPEG | {quick:.0f} ms |
+| answer, 12-megapixel JPEG | {slow:.0f} ms |
 
 The page's answers beside the service's, on the same files:
 
@@ -108,19 +102,25 @@ The page's answers beside the service's, on the same files:
 {rows}"""
 
 
-def agreement(ask: Ask, model: SceneModel, folder: Path) -> str:
-    """A row of the table: the page's answers beside Python's, for every image in a folder that Python takes."""
+def answers(*images: str | Path) -> dict[str, Any]:
+    """The step of `drive` that has the page answer images."""
+    return {"do": "answers", "files": [str(image) for image in images]}
+
+
+def agreement(site: Path, model: SceneModel, folder: Path) -> str:
+    """A row of the table: the page's answers beside the service's, for every image in a folder that it takes."""
     expected = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
             with contextlib.suppress(ServiceError):
-                expected[str(path)] = classify_bytes(model, path.read_bytes()).to_json()
+                expected[path] = classify_bytes(model, path.read_bytes()).to_json()
     if not expected:
         raise website.PageError(f"Expected a folder of images, found none in {folder}.")
-    files, answers = list(expected), []
-    for start in range(0, len(files), AT_ONCE):
-        answers += ask("answers", files=files[start : start + AT_ONCE])["answers"]
-    pairs = list(zip(answers, expected.values(), strict=True))
+    files = list(expected)
+    batches = [answers(*files[start : start + AT_ONCE]) for start in range(0, len(files), AT_ONCE)]
+    (_, *steps), _ = drive(site, [VISIT, *batches])
+    given = [answer for step in steps for answer in step["answers"]]
+    pairs = list(zip(given, expected.values(), strict=True))
     labels, scopes = (
         sum(here.get(key) == there[key] for here, there in pairs) / len(pairs)
         for key in ("label", "in_scope")
@@ -133,37 +133,28 @@ def agreement(ask: Ask, model: SceneModel, folder: Path) -> str:
     return f"| {folder.name} | {len(pairs)} | {labels:.2%} | {scopes:.2%} | {largest:.4f} |"
 
 
-@contextlib.contextmanager
-def driven(site: Path, model: Path) -> Iterator[tuple[Ask, list[tuple[str, int]]]]:
-    """The page in a browser, as a function that has `benchmark.mjs` do something, and the list of what was sent.
+def drive(site: Path, steps: list[dict[str, Any]]) -> tuple[list[Any], int]:
+    """What the steps give that `benchmark.mjs` takes in a browser, and how many bytes the server sent for them.
 
     Raises:
-        PageError: a program is missing.
+        PageError: a program is missing, or the driver failed.
     """
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     node = shutil.which("node")
     if not (chromium and node):
         raise website.PageError("The measurement needs Node.js 20 or later and Chromium on the PATH.")
     packages = website.packages(drivers=True)
-    with website.make_server(website.assemble(site, model)) as server:
+    with website.make_server(site) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/"
         command = [node, website.PAGE / "benchmark.mjs", packages, chromium, address]
-        driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-        def ask(name: str, **options: Any) -> Any:
-            print(json.dumps({"do": name, **options}), file=driver.stdin, flush=True)
-            answer = driver.stdout.readline()
-            if not answer:
-                raise website.PageError(f"The browser's driver ended with status {driver.wait()} at {name}.")
-            return json.loads(answer)
-
-        try:
-            yield ask, server.sent
-        finally:
-            driver.kill()
-            driver.wait()
-            server.shutdown()
+        done = subprocess.run(command, input=json.dumps(steps), stdout=subprocess.PIPE, text=True)
+        server.shutdown()
+    if done.returncode:
+        raise website.PageError(
+            f"The browser's driver ended with status {done.returncode}, as it says above."
+        )
+    return json.loads(done.stdout), sum(size for _, size in server.sent)
 
 
 if __name__ == "__main__":
