@@ -9,7 +9,6 @@ Needs Node.js, npm and Chromium. The server runs on this machine, so that waitin
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
@@ -23,12 +22,10 @@ from typing import Any
 
 from PIL import Image
 
-from containerize_deploy.answers import ServiceError, classify_bytes
 from containerize_deploy.benchmark_serving import image_file
 from containerize_deploy.page import website
-from containerize_deploy.scene_model import ModelError, SceneModel, find_model
+from containerize_deploy.scene_model import ModelError, find_model
 from data_prep_eda.files import write_text
-from data_prep_eda.preprocessing import SUFFIXES
 from train_model.tflite import processor
 
 README, SCREENSHOT = website.PAGE / "README.md", website.PAGE / "screenshot.png"
@@ -50,7 +47,7 @@ def main() -> None:
     if missing := [str(folder) for folder in options.images if not folder.is_dir()]:
         sys.exit(f"Expected folders of images, found none at {', '.join(missing)}.")
     try:
-        folders, path = [SAMPLE, *options.images], find_model(options.model)
+        folders, path = [SAMPLE, *options.images], find_model(options.model).resolve()
         report = measure(path, folders, options.visits, SCREENSHOT if options.publish else None)
     except (website.PageError, ModelError) as error:
         sys.exit(str(error))
@@ -74,7 +71,7 @@ def measure(path: Path, folders: list[Path], visits: int, screenshot: Path | Non
         large.write_bytes(image_file(4000, 3000))
         _, wire = drive(site, [VISIT])
         timed, _ = drive(site, [VISIT, answers(SMALL), VISIT | {"again": True}, answers(large)] * visits)
-        rows = "\n".join(agreement(site, SceneModel(path), folder) for folder in folders)
+        rows = "\n".join(agreement(site, path, folder.resolve()) for folder in folders)
         if screenshot:
             drive(site, [{"do": "screenshot", "path": str(screenshot)}])
             with Image.open(screenshot) as image:
@@ -107,20 +104,17 @@ def answers(*images: str | Path) -> dict[str, Any]:
     return {"do": "answers", "files": [str(image) for image in images]}
 
 
-def agreement(site: Path, model: SceneModel, folder: Path) -> str:
+def agreement(site: Path, model: Path, folder: Path) -> str:
     """A row of the table: the page's answers beside the service's, for every image in a folder that it takes."""
-    expected = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES:
-            with contextlib.suppress(ServiceError):
-                expected[path] = classify_bytes(model, path.read_bytes()).to_json()
+    command = [sys.executable, "-m", "containerize_deploy.classify", "--model", model, "--json", folder]
+    given = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=website.ROOT).stdout)
+    expected = {answer["file"]: answer for answer in given if "label" in answer}
     if not expected:
         raise website.PageError(f"Expected a folder of images, found none in {folder}.")
     files = list(expected)
     batches = [answers(*files[start : start + AT_ONCE]) for start in range(0, len(files), AT_ONCE)]
     (_, *steps), _ = drive(site, [VISIT, *batches])
-    given = [answer for step in steps for answer in step["answers"]]
-    pairs = list(zip(given, expected.values(), strict=True))
+    pairs = list(zip((here for step in steps for here in step["answers"]), expected.values(), strict=True))
     labels, scopes = (
         sum(here.get(key) == there[key] for here, there in pairs) / len(pairs)
         for key in ("label", "in_scope")
