@@ -25,14 +25,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
+import pandas as pd
 from tqdm import tqdm
 
 from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError, fingerprint, load_dataset
@@ -42,12 +41,11 @@ from train_model.automation.index_page import shown, summary, use_commands, writ
 from train_model.automation.notebook_run import (
     COMPLETE,
     FAILED,
+    NotebookResult,
     declared_parameters,
     kernel_environment,
     read_parameter,
     run_notebook,
-    start_kernel,
-    stop_kernel,
 )
 from train_model.parameters import ParameterError, check_parameters
 from train_model.record import METRICS, MODEL_FILE, read_metrics
@@ -56,11 +54,11 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 RUNS = REPOSITORY / "runs"
 STATE = "run.json"  # what has been run in a run's folder, on which images, with which parameters
 LOCK = "run.lock"  # held by the process that works in the folder, which it names
-FOLDERS, FILES = ("notebooks", "models"), (METRICS, "index.html")  # what a new run clears away in its folder
+CLEARED = ("notebooks", "models", METRICS, "index.html")  # by a new run in its folder
 RUNNING, WAITING, INTERRUPTED = "running", "waiting", "interrupted"
 OUTPUT, DATA, SOURCES, WEIGHTS = "output_dir", "data_dir", "other_sources", "weights"
-PRELOAD = ("train_model.features", "train_model.plots")  # with TensorFlow and what draws
-SIDE_ROADS = 10  # notebooks from this number on run when they are asked for
+NO_FILES = ("auto", "imagenet")  # weights that are no path
+SIDE_ROADS = "10"  # notebooks from this number on run when they are asked for
 # The section of the metrics that each notebook writes.
 SECTIONS = {
     **{"01": "eda", "02": "data_preparation", "03": "xception", "04": "learning_rate", "05": "augmentation"},
@@ -153,8 +151,8 @@ class Run:
                 f"The run in {shown(folder)} is on other images than {shown(dataset.folder)} holds; a run keeps to one data "
                 f"set. Start a new run, without --from."
             )
+        waiting = {path.stem: {"status": WAITING} for path in chosen}
         entries = {path.stem: {"status": WAITING} for path in select(study)} | earlier.get("notebooks", {})
-        entries |= {path.stem: {"status": WAITING} for path in chosen}
         state = {
             "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
@@ -162,7 +160,7 @@ class Run:
             "resumed": chosen[0] != study[0],
             "parameters": overrides,
             "data": {DATA: str(dataset.folder), SOURCES: str(sources or "")},
-            "notebooks": dict(sorted(entries.items())),
+            "notebooks": dict(sorted((entries | waiting).items())),
         }
         if not folder.exists():
             stack.enter_context(locked(folder))
@@ -171,40 +169,39 @@ class Run:
     def execute(self) -> int:
         """Runs the chosen notebooks; returns the exit code."""
         if not self.state["resumed"]:  # what an earlier start left could pass for this one's
-            for name in FOLDERS:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-            for name in FILES:
-                (self.folder / name).unlink(missing_ok=True)
+            for path in (self.folder / name for name in CLEARED):
+                shutil.rmtree(path, ignore_errors=True)
+                if path.is_file():
+                    path.unlink()
         self.save()  # first, so that whatever stops the run, the folder is known as a run's
         (self.folder / "notebooks").mkdir(exist_ok=True)
         self._announce()
-        following = start_kernel(REPOSITORY, PRELOAD)
-        try:
-            with ThreadPoolExecutor(1) as pool:  # writes a notebook's page while the next one runs
-                for number, notebook in enumerate(self.parameters, 1):
-                    kernel, following = following, None
-                    if number < len(self.parameters):  # it imports TensorFlow while this notebook runs
-                        following = start_kernel(REPOSITORY, PRELOAD)
-                    ok = self._run(notebook, f"{notebook.stem} ({number} of {len(self.parameters)})", kernel)
-                    pages = pool.submit(
-                        write_index, self.folder, deepcopy(self.state), str(self.dataset).splitlines()[0]
-                    )
-                    if not ok:
-                        return 1
-            pages.result()
-        finally:
-            stop_kernel(following)
+        for number, notebook in enumerate(self.parameters, 1):
+            result = self._run(notebook, f"{notebook.stem} ({number} of {len(self.parameters)})")
+            write_index(self.folder, self.state, str(self.dataset).splitlines()[0])
+            if not result.ok:
+                print(
+                    f"\n{result}\nThe executed notebook is {shown(self._executed(notebook))}. What ran before it is kept; "
+                    f"mend the cause and go on with: {self.command_to_go_on()}",
+                    file=sys.stderr,
+                )
+                return 1
         self._report()
         return 0
 
-    def _run(self, notebook: Path, title: str, kernel: Any) -> bool:
-        """Runs one notebook, keeps the state up to date, and says what failed; returns whether it completed."""
+    def _executed(self, notebook: Path) -> Path:
+        return self.folder / "notebooks" / notebook.name
+
+    def _run(self, notebook: Path, title: str) -> NotebookResult:
+        """Runs one notebook, and keeps the state up to date."""
         entry = self.state["notebooks"][notebook.stem]
         entry |= {"status": RUNNING, "started": time.time()}
         self._mark_older()
-        declared, places = declared_parameters(notebook), {OUTPUT: str(self.folder)} | self.state["data"]
-        values = self.parameters[notebook] | {name: places[name] for name in places if name in declared}
-        output = self.folder / "notebooks" / notebook.name
+        places = {OUTPUT: str(self.folder)} | self.state["data"]
+        values = self.parameters[notebook] | {
+            name: place for name, place in places.items() if name in declared_parameters(notebook)
+        }
+        output = self._executed(notebook)
         terminal = sys.stdout.isatty()  # elsewhere a log has lines and no bars
         with tqdm(desc=title, unit="cell", file=sys.stdout, disable=not terminal) as bar:
 
@@ -212,9 +209,9 @@ class Run:
                 bar.total = total
                 bar.update(done - bar.n)
 
+            log = output.with_suffix(".log")
             try:
-                how = {"log": output.with_suffix(".log"), "progress": progress, "kernel": kernel}
-                result = run_notebook(notebook, output, values, cwd=REPOSITORY, **how)
+                result = run_notebook(notebook, output, values, cwd=REPOSITORY, log=log, progress=progress)
             except BaseException:
                 entry["status"] = INTERRUPTED
                 self.save()
@@ -223,13 +220,7 @@ class Run:
             print(f"{title}: {result.status} in {result.seconds:.0f} s", flush=True)
         entry |= {"status": result.status, "seconds": round(result.seconds, 1), "error": result.error}
         self._mark_older()
-        if not result.ok:
-            print(
-                f"\n{result}\nThe executed notebook is {shown(output)}. What ran before it is kept; mend the cause and go "
-                f"on with: {self.command_to_go_on()}",
-                file=sys.stderr,
-            )
-        return result.ok
+        return result
 
     def _mark_older(self) -> None:
         """Marks results that an earlier notebook has been run again since, in the state and in the metrics."""
@@ -240,8 +231,7 @@ class Run:
             started, section = entry.get("started", 0.0), metrics.get(SECTIONS.get(name[:2], ""), {})
             section.pop("older_than", None)
             if entry["status"] == COMPLETE and newest > started:
-                entry["stale"] = newest_name
-                section["older_than"] = newest_name
+                entry["stale"] = section["older_than"] = newest_name
             elif started > newest:
                 newest, newest_name = started, name
         if metrics:
@@ -256,30 +246,35 @@ class Run:
         if self.state["resumed"] and self.state["parameters"]:
             kept = ", ".join(f"{name} {value}" for name, value in self.state["parameters"].items())
             print(f"As before in this run: {kept}")
-        place = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expanduser()
+        cache = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expanduser()
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=place).close()
+            cache.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=cache).close()
         except OSError as error:
             os.environ["SCENES_CACHE_DIR"] = str(self.folder / "cache")
-            print(
-                f"The cache is kept in the run's folder: {shown(place)} can't be written ({error.strerror})."
-            )
+            why = f"{shown(cache)} can't be written ({error.strerror})"
+            print(f"The cache is kept in the run's folder: {why}.")
         print(flush=True)
 
     def _report(self) -> None:
         """Prints what the run ends with: its figures, its model's answer for one image, and what uses the model."""
+        from train_model.tflite import (
+            probabilities,  # loads LiteRT, which the command's other answers don't need
+        )
+
         seconds = sum(self.state["notebooks"][path.stem]["seconds"] for path in self.parameters)
         print(f"\nAll {len(self.parameters)} notebooks in {seconds:.0f} s.\n\n{self.dataset}\n")
-        lines = [*summary(read_metrics(self.folder)), ("read on", shown(self.folder / "index.html"))]
-        model = self.folder / "models" / MODEL_FILE
+        metrics, model = read_metrics(self.folder), self.folder / "models" / MODEL_FILE
+        lines = [*summary(metrics), ("read on", shown(self.folder / "index.html"))]
         if model.is_file():
-            older = read_metrics(self.folder).get("conversion", {}).get("older_than")
+            older = metrics.get("conversion", {}).get("older_than")
             lines += [("model", shown(model) + (f" (older than {older})" if older else ""))]
-            lines += [("one image", classify_one(model, self.dataset))]
-        width = max(len(name) for name, _ in lines) + 2
+            for image in self.dataset.split("test").head(1).itertuples():
+                likeliest = pd.Series(probabilities(model, image.path)).nlargest(3)
+                shares = ", ".join(f"{label} {share:.3f}" for label, share in likeliest.items())
+                lines += [("one image", f"{image.name}: {shares}")]
         for name, value in lines:
-            print(f"{name:<{width}}{value}")
+            print(f"{name:<41}{value}")
         if model.is_file():
             print("\nUse this model:")
             for name, line in use_commands(self.folder):
@@ -294,10 +289,8 @@ class Run:
         return command("--from", first.name[:2], *end, "--out", shown(self.folder))
 
     def save(self) -> None:
-        statuses = {entry["status"] for entry in self.state["notebooks"].values()}
-        self.state["status"] = next(
-            s for s in (RUNNING, FAILED, INTERRUPTED, WAITING, COMPLETE) if s in statuses
-        )
+        statuses = [entry["status"] for entry in self.state["notebooks"].values()]
+        self.state["status"] = min(statuses, key=(RUNNING, FAILED, INTERRUPTED, WAITING, COMPLETE).index)
         write_json(self.folder / STATE, self.state)
 
 
@@ -327,20 +320,24 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+NETWORKS = {
+    (1, 1, 1536, 2048): "xception",
+    (1, 1, 1024, 1024): "mobilenet",
+}  # by the width of their last layers
+
+
 def network_of(weights: str) -> str:
-    """Which backbone a weights file is for, by the width of its last layers.
+    """Which backbone a weights file is for.
 
     Raises:
         ParameterError: it is for none.
     """
-    shapes: list[tuple[int, ...]] = []
+    networks: list[str | None] = []
     with suppress(OSError), h5py.File(os.path.expanduser(weights)) as file:
-        file.visititems(lambda _, item: shapes.append(getattr(item, "shape", ())))
-    if (1, 1, 1536, 2048) in shapes:
-        return "xception"
-    if (1, 1, 1024, 1024) in shapes:
-        return "mobilenet"
-    raise ParameterError(f"Expected the weights of MobileNet or Xception in {weights}, found neither's.")
+        file.visititems(lambda _, item: networks.append(NETWORKS.get(getattr(item, "shape", ()))))
+    if not any(networks):
+        raise ParameterError(f"Expected the weights of MobileNet or Xception in {weights}, found neither's.")
+    return next(filter(None, networks))
 
 
 def command(*words: str) -> str:
@@ -357,7 +354,7 @@ def numbered_notebooks() -> list[Path]:
 
 def _absolute(name: str, text: str) -> str:
     """A path as the shell means it; the kernels stand elsewhere."""
-    if name not in (DATA, SOURCES, WEIGHTS) or not text or (name == WEIGHTS and text in ("auto", "imagenet")):
+    if name not in (DATA, SOURCES, WEIGHTS) or not text or (name == WEIGHTS and text in NO_FILES):
         return text
     return os.path.abspath(os.path.expanduser(text))
 
@@ -377,40 +374,34 @@ def select(
     start, stop = (first or numbers[0]).zfill(2), (last or numbers[-1]).zfill(2)
     if stop < start:
         raise ParameterError(f"Expected --to {first} or later; found {last}.")
-    everything = everything or int(start) >= SIDE_ROADS or bool(last and int(last) >= SIDE_ROADS)
-    wide = [number for number in numbers if everything or int(number) < SIDE_ROADS]
-    return [path for path in notebooks if path.name[:2] in wide and start <= path.name[:2] <= stop]
+    if not (everything or start >= SIDE_ROADS or (last and stop >= SIDE_ROADS)):
+        numbers = [number for number in numbers if number < SIDE_ROADS]
+    return [path for path in notebooks if path.name[:2] in numbers and start <= path.name[:2] <= stop]
 
 
 def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, dict[str, Any]]:
-    """Gives each notebook the overrides that it has a parameter for, checked against its own types.
-
-    Args:
-        notebooks: paths.
-        overrides: name to a value, or to text as the shell gives it.
+    """Gives each notebook the overrides that it has a parameter for, read by its own types; names to values or text.
 
     Raises:
         ParameterError: a value has the wrong type or is out of range, or no notebook has a parameter of that name.
     """
     declared = {notebook: declared_parameters(notebook) for notebook in notebooks}
     assigned: dict[Path, dict[str, Any]] = {notebook: {} for notebook in notebooks}
-    for name, value in overrides.items():
+    for name, text in overrides.items():
         taking = [notebook for notebook in notebooks if name in declared[notebook]]
-        near = [n for n in notebooks if difflib.get_close_matches(name, declared[n], n=1)]
-        for notebook in (
-            taking or (near or notebooks)[:1]
-        ):  # where none takes it, the message of one with a name like it
-            assigned[notebook][name] = read_parameter(value, name, declared[notebook], notebook)
-            check_parameters(**{name: assigned[notebook][name]})
-    if (path := overrides.get(WEIGHTS, "auto")) not in (
-        "auto",
-        "imagenet",
-    ):  # a file goes to the backbone that it fits
-        network = network_of(path)
+        # Where none takes it, the message is that of one with a name like it.
+        alike = sorted(notebooks, key=lambda path: not difflib.get_close_matches(name, declared[path]))
+        for notebook in taking or alike[:1]:
+            value = assigned[notebook][name] = read_parameter(text, name, declared[notebook], notebook)
+            check_parameters(**{name: value})
+    if (
+        weights := overrides.get(WEIGHTS, "auto")
+    ) not in NO_FILES:  # a file goes to the backbone that it fits
+        network = network_of(weights)
         for notebook, values in assigned.items():
-            about = declared[notebook].get(WEIGHTS, {}).get("help", "")
-            others = {"Xception": "xception", "MobileNet": "mobilenet"}  # or else the one that is served
-            wanted = others.get(about.split("'")[0], overrides.get("backbone", "mobilenet"))
+            about = declared[notebook].get(WEIGHTS, {}).get("help", "").split("'")[0]
+            wanted = {"Xception": "xception", "MobileNet": "mobilenet"}.get(about)
+            wanted = wanted or overrides.get("backbone", "mobilenet")  # the one that is served
             if WEIGHTS in values and wanted != network:
                 values[WEIGHTS] = "auto"
     return assigned
@@ -441,18 +432,6 @@ def _read_state(folder: Path) -> dict[str, Any]:
         return {}
     except ValueError:
         raise ParameterError(f"{shown(folder / STATE)} is damaged. Start a new run.") from None
-
-
-def classify_one(model: Path, dataset: Dataset) -> str:
-    """What the run's TFLite model says of one test image, in a line."""
-    from data_prep_eda.preprocessing import ImageError
-    from train_model.tflite import probabilities  # loads LiteRT, which the command's other answers don't need
-
-    for image in dataset.split("test").itertuples():
-        with suppress(ImageError, OSError):
-            likeliest = sorted(probabilities(model, image.path).items(), key=lambda item: -item[1])[:3]
-            return f"{image.name}: " + ", ".join(f"{label} {share:.3f}" for label, share in likeliest)
-    return "None of the test images can be read."
 
 
 if __name__ == "__main__":
