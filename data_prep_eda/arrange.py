@@ -17,18 +17,17 @@ if __name__ == "__main__":
 
 import argparse
 import functools
-import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from data_prep_eda.collection import Collection, inner_parts
-from data_prep_eda.dataset import REPOSITORY, printable, read_manifest
+from data_prep_eda.archives import AcquisitionError, members_on_disk
+from data_prep_eda.collection import Collection
+from data_prep_eda.dataset import REPOSITORY, printable
 from data_prep_eda.files import one_at_a_time
+from data_prep_eda.manifests import OTHER_SOURCES, read_manifest
 from data_prep_eda.other_sources import FOLDER
-from data_prep_eda.sun09.sources import AcquisitionError, members_on_disk
 
-MANIFEST = Path(__file__).with_name("other_sources_manifest.csv")
 # Their published archives name images by numbers. The images of pexels were made smaller by hand and have names only.
 PUBLISHED = ("corel1k", "corel5k", "miml")
 
@@ -36,36 +35,26 @@ PUBLISHED = ("corel1k", "corel5k", "miml")
 @functools.cache
 def wanted() -> dict[str, str]:
     """`<source>/<label>/<name>` of the images of the manifest, to their SHA-256."""
-    return {f"{row['source']}/{row['scene']}/{row['file']}": row["sha256"] for row in read_manifest(MANIFEST)}
+    rows = read_manifest(OTHER_SOURCES)
+    return {f"{row['source']}/{row['scene']}/{row['file']}": row["sha256"] for row in rows}
 
 
 @functools.cache
-def _known(source: str | None) -> dict[str, str]:
-    """Names, and names with their folder, to paths of the manifest; of a published archive the original's numbers too."""
+def names(published: str | None = None) -> dict[str, str]:
+    """What the images are known by, as `collection.match` reads it; those of a published archive also by their numbers."""
     known = {}
     for path in wanted():
-        owner, label, name = path.split("/")
+        source, label, name = path.split("/")
         known[f"{label}/{name}"] = path
-        if owner != "pexels":  # of which the same names are in several folders
-            known[name] = path
-        if owner == source:
-            known[re.sub(r".*_|\.\w+$", "", name)] = path
+        if source != "pexels":  # of which the same names are in several folders
+            known[f"*/{name}"] = path
+        if source == published:
+            known[f"*/{Path(name).stem.rpartition('_')[2]}"] = path
     return known
 
 
-def match(path: str, source: str | None = None) -> str | None:
-    """The path in the manifest that a path in an archive or folder stands for, or None.
-
-    Args:
-        path: path inside the archive.
-        source: the source whose published archive this is: then numbers count as names.
-    """
-    parts, known = inner_parts(path) or ("",), _known(source)
-    return known.get("/".join(parts[-2:])) or known.get(parts[-1]) or known.get(PurePosixPath(parts[-1]).stem)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep_eda.arrange", description=__doc__.splitlines()[0]
     )
@@ -77,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with members_on_disk(place, out) as (members, total), one_at_a_time(out):
             collection = Collection(out, wanted())
-            for _ in collection.gather(members, functools.partial(match, source=options.name), total):
+            for _ in collection.gather(members, names(options.name), total):
                 pass
-            for source in sorted({path.split("/")[0] for path in wanted()}):
-                _count(source, collection)
+            for source in {path.split("/")[0] for path in collection.available}:
+                collection.write_missing(f"{source}/")
     except AcquisitionError as error:
         print(error, file=sys.stderr)
         return 1
@@ -92,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     for path, reason in collection.rejected.items():
         print(f"left out: {path}: {reason}", file=sys.stderr)
-    print(end=collection.differing())
     if not collection.available:
         hint = f" Is it a published archive? Then say which: --as {' or '.join(PUBLISHED)}."
         print(
@@ -100,17 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    print(f"{collection.table()}\nWhat a source lacks is listed in {printable(out)}/<source>/missing.txt.")
+    print(end=collection.differing())
     return 0
-
-
-def _count(source: str, collection: Collection) -> None:
-    """Prints how many images of a source are there; lists the others in its `missing.txt`."""
-    every, there = (
-        sum(path.startswith(f"{source}/") for path in paths) for paths in (wanted(), collection.available)
-    )
-    missing = there and collection.write_missing(f"{source}/")
-    listed = f", the others listed in {printable(collection.out / source / 'missing.txt')}" if missing else ""
-    print(f"{source}: {there} of {every} images{listed}")
 
 
 if __name__ == "__main__":

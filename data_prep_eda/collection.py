@@ -5,22 +5,34 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
 from tqdm import tqdm
 
+from data_prep_eda.archives import Member, read_image
 from data_prep_eda.files import clear_leavings, replacing, write_text
 from data_prep_eda.preprocessing import ImageError, load_image
-from data_prep_eda.sun09.sources import Member, read_image
 
 ATTEMPTS = 3  # unusable members for one image, after which no further one is tried
 
 
-def inner_parts(path: str) -> tuple[str, ...]:
-    """The folders and the name of a path inside an archive; nothing for one that leads out of it."""
+def match(path: str, names: Mapping[str, str]) -> str | None:
+    """The wanted path that a path in an archive or folder stands for; what is wanted is never written elsewhere.
+
+    Args:
+        path: path in the source.
+        names: `<folder>/<name>`, `*/<name>` or `*/<stem>` for any folder, or `<name>` for none, to the wanted path.
+
+    Returns:
+        None for everything else: other files, absolute paths, paths with `..`.
+    """
     parts = PurePosixPath(path).parts
-    return () if path.startswith("/") or "\\" in path or "\0" in path or ".." in parts else parts
+    if not parts or path.startswith("/") or "\\" in path or "\0" in path or ".." in parts:
+        return None
+    keys = ("/".join(parts[-2:]), f"*/{parts[-1]}", f"*/{PurePosixPath(parts[-1]).stem}")
+    return next((names[key] for key in keys if key in names), None)
 
 
 class Collection:
@@ -39,7 +51,6 @@ class Collection:
     def __init__(self, out: Path, wanted: dict[str, str]) -> None:
         self.out, self.wanted = out, wanted
         self.rejected: dict[str, str] = {}
-        self._attempts: Counter[str] = Counter()
         for folder in {(out / path).parent for path in wanted}:
             clear_leavings(folder)
         self.available = {path for path in wanted if (out / path).is_file()}
@@ -57,30 +68,26 @@ class Collection:
                 self.available.remove(path)
 
     def gather(
-        self, members: Iterable[Member], match: Callable[[str], str | None], total: int | None, start: int = 0
+        self, members: Iterable[Member], names: Mapping[str, str], total: int | None, start: int = 0
     ) -> Iterator[Member]:
         """Takes what is wanted out of members, with a progress bar, until nothing is missing.
 
         Args:
             members: of a source.
-            match: the wanted path that a path in the source stands for, or None.
+            names: what `match` knows the images by.
             total: position behind the last member, where it is known.
             start: position of the first.
 
         Yields:
             Each member when it is dealt with.
         """
-        terminal = sys.stderr.isatty()  # a log file needs no animation
-        look = {
-            "unit": "B",
-            "unit_scale": True,
-            "dynamic_ncols": terminal,
-            "mininterval": 0.2 if terminal else 30,
-        }
-        with tqdm(total=total, initial=start, desc="Images", **look) as bar:
+        attempts: Counter[str] = Counter()
+        pace = {"mininterval": 0.2 if sys.stderr.isatty() else 30}  # a log file needs no animation
+        with tqdm(total=total, initial=start, desc="Images", unit="B", unit_scale=True, **pace) as bar:
             for member in members:
-                path = match(member.path)
-                if path and path not in self.available and self._attempts[path] < ATTEMPTS:
+                path = match(member.path, names)
+                if path in self.wanted and path not in self.available and attempts[path] < ATTEMPTS:
+                    attempts[path] += not member.oddity
                     self.offer(path, member)
                 bar.set_postfix_str(f"{len(self.available)}/{len(self.wanted)} images", refresh=False)
                 bar.update(member.end - bar.n)
@@ -90,7 +97,6 @@ class Collection:
 
     def offer(self, path: str, member: Member) -> None:
         """Keeps a member as an image if it is one."""
-        self._attempts[path] += not member.oddity
         content, fault = read_image(member)
         if fault:
             self.rejected[path] = fault
@@ -99,6 +105,16 @@ class Collection:
             part.write_bytes(content)
         self.available.add(path)
         self.rejected.pop(path, None)
+
+    def table(self) -> str:
+        """How many images are wanted, found and missing in each folder, as text."""
+        counts = {"wanted": self.wanted, "found": self.available}
+        table = pd.DataFrame(
+            {name: Counter(path.split("/")[0] for path in paths) for name, paths in counts.items()}
+        )
+        table = table.fillna(0).astype(int).sort_index()
+        table.loc["total"] = table.sum()
+        return table.assign(missing=table["wanted"] - table["found"]).to_string()
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each image that is there."""
@@ -111,13 +127,12 @@ class Collection:
         more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
         return f"Not the study's files, byte for byte: {', '.join(paths[:10])}{more}.\n" if paths else ""
 
-    def write_missing(self, folder: str = "") -> int:
-        """Lists in `missing.txt` what isn't in the folder, or in one inside of it, with the reason; returns its number."""
+    def write_missing(self, folder: str = "") -> None:
+        """Lists in `missing.txt` what isn't in the folder, or in one inside of it, with the reason."""
         missing = sorted(path for path in self.wanted.keys() - self.available if path.startswith(folder))
         reasons = ((path, self.rejected.get(path, "not in the source")) for path in missing)
         lines = [f"{path.removeprefix(folder)}: {reason}\n" for path, reason in reasons]
         write_list(self.out / folder / "missing.txt", lines)
-        return len(missing)
 
 
 def write_list(path: Path, lines: list[str]) -> None:

@@ -11,25 +11,21 @@ continues where it was. `python -m data_prep_eda.split` goes on from here.
 from __future__ import annotations
 
 import argparse
-import errno
 import functools
 import io
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from data_prep_eda import split
-from data_prep_eda.collection import Collection, inner_parts, write_list
-from data_prep_eda.dataset import MANIFEST, REPOSITORY, read_manifest
+from data_prep_eda.archives import BLOCK, CHUNK, AcquisitionError, members_on_disk, tar_members
+from data_prep_eda.collection import Collection, write_list
+from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import clear_leavings, one_at_a_time, write_json
-from data_prep_eda.sun09 import CLASSES
-from data_prep_eda.sun09.sources import BLOCK, CHUNK, AcquisitionError, members_on_disk, tar_members
+from data_prep_eda.manifests import CLASSES, MANIFEST, read_manifest
 from data_prep_eda.sun09.webfile import WebFile
 from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
@@ -47,26 +43,13 @@ def wanted() -> dict[str, str]:
 
 
 @functools.cache
-def _labels() -> dict[str, str]:
-    return {row["filename"]: row["class"] for row in read_manifest(MANIFEST)}
-
-
-def match(path: str) -> str | None:
-    """The wanted image that a path inside an archive or folder stands for.
-
-    Names are matched by file name and folder: the archive's image folder, a folder named after the
-    image's class, or the top. What lies above doesn't matter. The path itself is never written to.
-
-    Args:
-        path: path inside the archive.
-
-    Returns:
-        `<class>/<name>`, or None for everything else: other files, absolute paths, paths with `..`.
-    """
-    *folders, name = inner_parts(path) or ("",)
-    label = _labels().get(name)
-    image = f"{label}/{name}"
-    return image if image in wanted() and (folders or [label])[-1] in (IMAGE_FOLDER, label) else None
+def names() -> dict[str, str]:
+    """What the images are known by, as `collection.match` reads it: in these folders, or at the top."""
+    known = {}
+    for path in wanted():
+        name = path.split("/")[1]
+        known |= dict.fromkeys((path, f"{IMAGE_FOLDER}/{name}", name), path)
+    return known
 
 
 def acquire(source: str, out: Path, archive: Path | None = None, **connection: float) -> Collection:
@@ -96,7 +79,7 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
                 raise AcquisitionError(f"Expected an http or https address, or a path, found {source}.")
             else:
                 with members_on_disk(Path(source).expanduser(), out) as (members, total):
-                    for _ in collection.gather(members, match, total):
+                    for _ in collection.gather(members, names(), total):
                         pass
         if not collection.available:
             raise AcquisitionError(
@@ -111,7 +94,8 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
         write_list(out / "checksums.sha256", lines)
         # An archive that was read from is the user's, wherever it lies.
         if archive is not None and archive.resolve() != Path(source).expanduser().resolve():
-            content = [(path, out / path) for path in (*sorted(collection.available), "checksums.sha256")]
+            paths = (*sorted(collection.available), "checksums.sha256")
+            content = [(path, out / path) for path in paths]
             if not zip_matches(archive, content):
                 write_zip(archive, content)
     return collection
@@ -121,12 +105,12 @@ def _from_web(url: str, collection: Collection, connection: dict[str, float]) ->
     note = _read_position(url, collection)
     start = 0 if note.get("end") else note.get("offset", 0)
     try:
-        file = WebFile(url, start, note.get("identity"), say=tqdm.write, **connection)
+        file = WebFile(url, start, note.get("identity"), **connection)
     except AcquisitionError:
         if not note:
             raise
         note, start = {}, 0  # another archive than the one in the note
-        file = WebFile(url, say=tqdm.write, **connection)
+        file = WebFile(url, **connection)
     with io.BufferedReader(file, CHUNK) as stream:
         collection.rejected |= note.get("rejected", {})
         if note.get("end"):
@@ -146,7 +130,7 @@ def _from_web(url: str, collection: Collection, connection: dict[str, float]) ->
                 write_json(collection.out / POSITION, place | rest)
 
         try:
-            for member in collection.gather(members, match, file.identity[2] if plain else None, start):
+            for member in collection.gather(members, names(), file.identity[2] if plain else None, start):
                 place["offset"] = member.end
                 if time.monotonic() > due:
                     remember()
@@ -159,25 +143,10 @@ def _from_web(url: str, collection: Collection, connection: dict[str, float]) ->
 def _read_position(url: str, collection: Collection) -> dict[str, Any]:
     """How far a web archive was read; empty if that isn't known, or images from before are gone."""
     try:
-        note = json.loads((collection.out / POSITION).read_text())
-        holds = note["url"] == url and note["images"] <= len(collection.available)
-        if holds and isinstance(note["offset"], int) and isinstance(note["rejected"], dict):
-            return note
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return {}
-
-
-def table(collection: Collection) -> str:
-    """How many images are there, and how many are missing, per class, as text."""
-    every, there = (
-        Counter(path.split("/")[0] for path in paths) for paths in (wanted(), collection.available)
-    )
-    lines = [f"{'class':<10}{'wanted':>8}{'found':>8}{'missing':>9}"]
-    for label in (*CLASSES, "total"):
-        n, m = (every.total(), there.total()) if label == "total" else (every[label], there[label])
-        lines.append(f"{label:<10}{n:>8}{m:>8}{n - m:>9}")
-    return "\n".join(lines)
+        note = json.loads((collection.out / POSITION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if note["url"] == url and note["images"] <= len(collection.available) else {}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,13 +172,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
-        print(_os_error_sentence(error, out), file=sys.stderr)
+        print(
+            f"Expected to read and write {error.filename or out} ({out} takes 120 MB with its zip), found: "
+            f"{error.strerror or error}. What was found is kept. Make room, or name another folder with --out.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("Interrupted. What was found is kept; the same command continues.", file=sys.stderr)
         return 130
-    print(table(collection))
-    if missing := len(wanted()) - len(collection.available):
+    print(collection.table())
+    if missing := len(collection.wanted) - len(collection.available):
         print(f"Missing: {missing}, listed in {out / 'missing.txt'}. The study goes on without them.")
     print(collection.differing(), end="")
     print(f"Images:      {out}\nFor upload:  {archive}")
@@ -217,17 +190,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return split.main(["--source", str(out)])
     print(f"Next:        python -m data_prep_eda.split --source {out}")
     return 0
-
-
-def _os_error_sentence(error: OSError, out: Path) -> str:
-    place = error.filename or out
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"Expected room for about 120 MB (images and zip) at {out}, found the disk full. What was "
-            f"found is kept. Free some space and run the command again."
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"Expected to be allowed to read and write {place}, found that it is not ({error.strerror}). Name another folder."
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return f"Expected a folder at {out}, found that {place} is a file. Name another folder with --out."
-    return f"Cannot read or write {place}: {error.strerror or error}. What was found is kept."

@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep_eda import collection
+from data_prep_eda.archives import AcquisitionError
+from data_prep_eda.collection import match
 from data_prep_eda.preprocessing import MAX_BYTES
 from data_prep_eda.sun09 import CLASSES
 from data_prep_eda.sun09 import acquire as sun09
-from data_prep_eda.sun09.acquire import IMAGE_FOLDER, acquire, main, match
-from data_prep_eda.sun09.sources import AcquisitionError
+from data_prep_eda.sun09.acquire import IMAGE_FOLDER, acquire, main, names
 from tests.data_prep_eda.sun09.archive_server import Server
 
 WANTED = {path.split("/")[1]: path.split("/")[0] for path in sun09.wanted()}
@@ -234,7 +235,7 @@ def test_server_trouble_is_one_sentence_and_a_code(server, few, tmp_path, capsys
 def test_truncated_or_damaged_archive_keeps_what_was_whole(server, few, tmp_path, how):
     whole = make_tar(few)
     with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
-        members = [m for m in archive if (match(m.name) or "/").split("/")[1] in few]
+        members = [m for m in archive if (match(m.name, names()) or "/").split("/")[1] in few]
     middle = members[len(few) // 2]
     cut = {"in an image": middle.offset_data + 100, "between members": middle.offset}.get(how, len(whole))
     server.content = whole[:cut]
@@ -316,7 +317,7 @@ def test_archives_with_flipped_bytes_never_leave_anything_but_images(data, tmp_p
 )
 def test_only_wanted_names_in_known_folders_match(parts):
     path = "/".join(parts)
-    name = match(path)
+    name = match(path, names())
     if name is not None:
         label, name = name.split("/")
         assert WANTED[name] == label and Path(path).name == name and ".." not in parts and path[0] != "/"
@@ -325,9 +326,9 @@ def test_only_wanted_names_in_known_folders_match(parts):
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="/\\\0."), min_size=1), max_size=4))
 def test_what_lies_above_the_folder_does_not_matter(top):
     name, scene = next(iter(WANTED.items()))
-    assert match("/".join([*top, IMAGE_FOLDER, name])) == f"{scene}/{name}"
-    assert match("/".join([*top, scene, name])) == f"{scene}/{name}"
-    assert match("/".join([*top, "Annotations", name])) is None
+    assert match("/".join([*top, IMAGE_FOLDER, name]), names()) == f"{scene}/{name}"
+    assert match("/".join([*top, scene, name]), names()) == f"{scene}/{name}"
+    assert match("/".join([*top, "Annotations", name]), names()) is None
 
 
 def local_source(kind: str, folder: Path) -> Path:
@@ -389,9 +390,8 @@ def test_bad_sources_are_one_sentence(few, tmp_path, monkeypatch, source, senten
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
-        (errno.ENOSPC, "disk full"),
-        (errno.EROFS, "allowed to read and write"),
-        (errno.EIO, "Cannot read or write"),
+        (errno.ENOSPC, "No space left on device. What was found is kept. Make room, or name another folder"),
+        (errno.EROFS, "found: Read-only file system"),
     ],
 )
 def test_disk_trouble_is_one_sentence_and_leaves_whole_files(
@@ -417,7 +417,7 @@ def test_disk_trouble_is_one_sentence_and_leaves_whole_files(
 def test_file_in_place_of_the_folder_is_one_sentence(few, tmp_path, capsys):
     (tmp_path / "out").write_text("mine")
     assert main(["--source", str(local_source("tar", tmp_path)), "--out", str(tmp_path / "out")]) == 1
-    assert "is a file. Name another folder" in capsys.readouterr().err
+    assert "found: File exists. What was found is kept. Make room, or name another" in capsys.readouterr().err
 
 
 def test_of_two_runs_at_once_one_waits_and_nothing_is_lost(few, tmp_path):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from data_prep_eda.sun09.sources import AcquisitionError
+from data_prep_eda.archives import AcquisitionError
 from data_prep_eda.sun09.webfile import WebFile
 from tests.data_prep_eda.sun09.archive_server import Server
 

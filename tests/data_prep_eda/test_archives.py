@@ -10,8 +10,8 @@ import zipfile
 
 import pytest
 
-from data_prep_eda.sun09 import sources
-from data_prep_eda.sun09.sources import AcquisitionError, members_on_disk, read_image
+from data_prep_eda import archives
+from data_prep_eda.archives import AcquisitionError, members_on_disk, read_image
 
 PACKERS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
@@ -99,7 +99,7 @@ def test_absurd_sizes_are_refused(tmp_path, kind, size, form, sentence):
 
 def test_xz_that_asks_for_much_memory_is_refused(tmp_path, monkeypatch):
     path = write_tar(tmp_path / "a.tar.xz", tarfile.GNU_FORMAT, lzma.compress)
-    monkeypatch.setattr(sources, "MAX_WINDOW", 2**16)
+    monkeypatch.setattr(archives, "MAX_WINDOW", 2**16)
     with pytest.raises(AcquisitionError, match="Memory usage limit"):
         listed(path)
 

@@ -1,15 +1,13 @@
-"""What the images are taken from: tar archives, zip archives and folders, one member after the other.
+"""What images are taken from: tar archives, zip archives and folders, one member after the other.
 
 Archives come from strangers. Nothing here writes a file or trusts a path, and memory stays flat whatever an
-archive claims: what is compressed is read a piece at a time. `data_prep_eda.sun09` and `data_prep_eda.arrange` decide
-which members they keep.
+archive claims.
 """
 
 from __future__ import annotations
 
 import bz2
 import contextlib
-import dataclasses
 import functools
 import gzip
 import io
@@ -20,27 +18,33 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from data_prep_eda.preprocessing import MAX_BYTES, ImageError, load_image
 
-MAX_HEADER = 2**16  # long names and extended tar headers are read into memory
+MAX_HEADERS = 2**22  # bytes of tar headers for one member; `tarfile` keeps them in memory
 MAX_MEMBER = 2**40  # more is damage; a compressed tar would be read on for it without end
 MAX_DIRECTORY = 2**24  # bytes of a zip's directory, which is read whole: that of 130,000 images
 MAX_WINDOW = 2**28  # bytes that a decoder of xz may take; `xz -9` needs a quarter
 CHUNK = 2**18  # bytes read at a time
 BLOCK = tarfile.BLOCKSIZE
-HEADERS = (b"x", b"X", b"g", b"L", b"K")  # types of tar headers that speak of the member after them
-SPARSE, PLAIN = b"S", (b"0", b"\0", b"7")  # of files; other types have no content
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+NAMES = ("utf-8", "surrogateescape")  # how a tar's names become text
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    RecursionError,
+)
 
 
 class AcquisitionError(Exception):
     """The images cannot be had this way; the message says what was expected, found, and what to do."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One thing in a source.
 
     Attributes:
@@ -86,27 +90,47 @@ def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], i
         AcquisitionError: there is nothing, or nothing that can be read to its end.
     """
     if path.is_dir():
-        yield folder_members(path, out), None
+        yield _in_folder(path, out), None
         return
     if not path.is_file():
         raise AcquisitionError(f"Expected a tar, a zip or a folder at {path}, found nothing. Check the path.")
+    size = path.stat().st_size
     with path.open("rb") as stream:
-        if opener(stream.peek(BLOCK)[:BLOCK]) or not zipfile.is_zipfile(stream):
+        if _opener(stream.peek(BLOCK)[:BLOCK]) or not zipfile.is_zipfile(stream):
             stream.seek(0)
             members, plain = tar_members(stream)
-            yield members, path.stat().st_size if plain else None
+            yield members, size if plain else None
             return
         try:
             _check_directory(stream)
             with zipfile.ZipFile(stream) as archive:
-                yield zip_members(archive), path.stat().st_size
+                yield _in_zip(archive), size
         except (zipfile.BadZipFile, NotImplementedError) as error:
             raise AcquisitionError(
                 f"Expected a whole zip file at {path}, found a damaged one ({error}). Name another copy."
             ) from None
 
 
-def opener(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
+def tar_members(stream: io.BufferedReader, position: int = 0) -> tuple[Iterator[Member], bool]:
+    """Members of a tar archive, one after the other, in constant memory, and whether it is uncompressed.
+
+    Args:
+        stream: the archive.
+        position: where in it the stream stands, at a member's header; only an uncompressed one is read from its middle.
+
+    Raises:
+        AcquisitionError: the archive is no tar, truncated or damaged; also while members are asked for.
+    """
+    with _damage_in_words():
+        head = stream.peek(BLOCK)[:BLOCK]
+        opened = _opener(head)
+        if opened is None:
+            raise tarfile.ReadError("it does not begin like a tar")
+        tar = opened(stream)
+    return _in_tar(_Forward(tar, position)), tar is stream and head != bytes(BLOCK)
+
+
+def _opener(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
     """What makes a stream of a tar out of a file that begins like this; None if it is something else."""
     if head.startswith(b"\x1f\x8b"):
         return lambda stream: gzip.GzipFile(fileobj=stream)
@@ -115,7 +139,7 @@ def opener(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
     if head.startswith((b"\xfd7zXZ", b"\x5d\0\0\x80")):
         return _Xz
     with contextlib.suppress(tarfile.HeaderError):
-        if head == bytes(BLOCK) or tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape"):
+        if head == bytes(BLOCK) or tarfile.TarInfo.frombuf(head, *NAMES):
             return lambda stream: stream
     return None
 
@@ -140,109 +164,66 @@ class _Xz:
                 return content
 
 
-def tar_members(stream: io.BufferedReader, position: int = 0) -> tuple[Iterator[Member], bool]:
-    """Members of a tar archive, one after the other, in constant memory, and whether it is uncompressed.
+class _Forward:
+    """The file that `tarfile` sees: read forwards, whole or not at all, and no more headers than memory can bear.
 
-    `tarfile` isn't used, since it takes a damaged archive for one that ended, remembers what it has read, and unpacks
-    without bounds: 526 bytes of bzip2 became 1.7 GB.
-
-    Args:
-        stream: the archive.
-        position: where in it the stream stands, at a member's header; only an uncompressed one is read from its middle.
-
-    Raises:
-        AcquisitionError: the archive is no tar, truncated or damaged; also while members are asked for.
+    By itself `tarfile` unpacks without bounds (526 bytes of bzip2 became 1.7 GB) and takes damage for the end.
     """
-    with damage_in_words():
-        head = stream.peek(BLOCK)[:BLOCK]
-        opened = opener(head)
-        if opened is None:
-            raise tarfile.ReadError("it does not begin like a tar")
-        tar = opened(stream)
-    return _members(tar, position), tar is stream and head != bytes(BLOCK)
+
+    def __init__(self, stream: IO[bytes], position: int) -> None:
+        self._stream, self._position = stream, position
+        self.allowance = MAX_HEADERS
+        self.last = b""  # what was read last
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        if position < self._position:
+            raise tarfile.ReadError("a header points backwards")
+        while self._position < position:
+            self.take(min(position - self._position, CHUNK))
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self.allowance:
+            raise tarfile.ReadError(f"a header claims {size} bytes")
+        self.allowance -= size
+        self.last = self.take(size)
+        return self.last
+
+    def take(self, size: int) -> bytes:
+        pieces = []
+        with _damage_in_words():
+            while size:
+                piece = self._stream.read(min(size, CHUNK))
+                if not piece:
+                    raise tarfile.ReadError("it ends too early")
+                pieces.append(piece)
+                size -= len(piece)
+                self._position += len(piece)
+        return b"".join(pieces)
 
 
-def _members(tar: IO[bytes], position: int) -> Iterator[Member]:
-    path, size, sparse = "", None, False  # what headers of their own say of the member after them
-    with damage_in_words():
-        while (block := _exactly(tar, BLOCK)) != bytes(BLOCK):  # the end mark
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-            position += BLOCK
-            if info.type in HEADERS:
-                if not 0 <= info.size <= MAX_HEADER:
-                    raise tarfile.ReadError(f"a header claims {info.size} bytes")
-                content = _exactly(tar, _padded(info.size))
-                position += len(content)
-                if info.type == b"L":
-                    path = content.split(b"\0")[0].decode("utf-8", "surrogateescape")
-                elif info.type in (b"x", b"X"):
-                    records = _records(content[: info.size])
-                    path, size = records.get("path", path), records.get("size", size)
-                    sparse = any(key.startswith("GNU.sparse") for key in records)
-                continue
-            size = info.size if size is None else int(size)
-            if not 0 <= size <= MAX_MEMBER:
-                raise tarfile.ReadError(f"a member claims {size} bytes")
-            more = info.type == SPARSE and block[482]
-            while more:
-                position += BLOCK
-                more = _exactly(tar, BLOCK)[504]
-            body = _Body(tar, size if info.type in (*PLAIN, SPARSE) else 0)
-            position += body.left
-            oddity = "a link, device or folder in the archive, not a file"
-            plain = info.type in PLAIN and not sparse
-            yield Member(path or info.name, size, "" if plain else oddity, body.read, position)
-            body.skip()
-            path, size, sparse = "", None, False
-
-
-class _Body:
-    """What a member's header is followed by, with the bytes that fill its last block."""
-
-    def __init__(self, tar: IO[bytes], size: int) -> None:
-        self._tar, self._size, self.left = tar, size, _padded(size)
-
-    def read(self) -> bytes:
-        with damage_in_words():
-            self.left -= self._size
-            return _exactly(self._tar, self._size)
-
-    def skip(self) -> None:
-        while self.left:
-            self.left -= len(_exactly(self._tar, min(self.left, CHUNK)))
-
-
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def _exactly(stream: IO[bytes], size: int) -> bytes:
-    pieces = []
-    while size:
-        piece = stream.read(min(size, CHUNK))
-        if not piece:
-            raise tarfile.ReadError("it ends too early")
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
-
-
-def _records(content: bytes) -> dict[str, str]:
-    """The entries of an extended header: each a length, a space, a key, an equals sign, a value and a line break."""
-    records = {}
-    while content.strip(b"\0"):
-        length, _, rest = content.partition(b" ")
-        end = int(length) - len(length) - 1
-        key, mark, value = rest[: end - 1].partition(b"=")
-        if end < 1 or not mark:
-            raise tarfile.ReadError("an extended header that makes no sense")
-        records[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
-        content = rest[end:]
-    return records
+def _in_tar(file: _Forward) -> Iterator[Member]:
+    with _damage_in_words():
+        archive = tarfile.TarFile(fileobj=file, encoding=NAMES[0], errors=NAMES[1])
+        while info := archive.next():
+            if not 0 <= info.size <= MAX_MEMBER:
+                raise tarfile.ReadError(f"a member claims {info.size} bytes")
+            plain = info.isreg() and not info.issparse()
+            oddity = "" if plain else "a link, device or folder in the archive, not a file"
+            yield Member(
+                info.name, info.size, oddity, functools.partial(file.take, info.size), archive.offset
+            )
+            archive.members.clear()  # else they are all remembered
+            archive.pax_headers.clear()
+            file.allowance = MAX_HEADERS
+        if file.last.strip(b"\0"):
+            raise tarfile.ReadError("a header is damaged")
 
 
 @contextlib.contextmanager
-def damage_in_words() -> Iterator[None]:
+def _damage_in_words() -> Iterator[None]:
     """Turns the many errors of a damaged archive into one sentence."""
     try:
         yield
@@ -266,8 +247,11 @@ def _check_directory(stream: IO[bytes]) -> None:
         raise zipfile.BadZipFile(f"its directory takes {size} bytes, more than {MAX_DIRECTORY}")
 
 
-def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
-    """Members of a zip archive, such as `data_sun09.zip`."""
+def _in_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
+    def read(info: zipfile.ZipInfo) -> bytes:
+        with archive.open(info) as stream:
+            return stream.read(MAX_BYTES)  # whatever size it claimed
+
     end = 0
     for info in archive.infolist():
         end += info.compress_size
@@ -275,25 +259,16 @@ def zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
         if info.compress_type not in (
             zipfile.ZIP_STORED,
             zipfile.ZIP_DEFLATED,
-        ):  # zipfile unpacks it without bounds
+        ):  # zipfile has no bounds for it
             oddity = f"compressed by method {info.compress_type} of zip, which is not read; unpack it and name the folder"
-        yield Member(
-            info.filename, info.file_size, oddity, functools.partial(_read_zipped, archive, info), end
-        )
+        yield Member(info.filename, info.file_size, oddity, functools.partial(read, info), end)
 
 
-def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    with archive.open(info) as stream:
-        return stream.read(MAX_BYTES)  # whatever size it claimed
-
-
-def folder_members(folder: Path, out: Path) -> Iterator[Member]:
-    """Files below a folder, without the output folder if that lies in it."""
+def _in_folder(folder: Path, out: Path) -> Iterator[Member]:
     end = 0
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if Path(root, f).resolve() != out.resolve())
-        for name in sorted(files):
-            path = Path(root, name)
+        for path in sorted(Path(root, name) for name in files):
             oddity = "" if path.is_file() else "a broken link or a device, not a file"
             size = 0 if oddity else path.stat().st_size
             end += size
