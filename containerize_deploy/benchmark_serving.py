@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+import timeit
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -104,10 +104,8 @@ def in_turns(sides: dict[str, Callable[[], Any]], turns: int, unit_s: float) -> 
     """
     times: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(turns + 2):
-        for side, run in sides.items():
-            started = time.perf_counter()
-            run()
-            times[side].append((time.perf_counter() - started) / unit_s)
+        for side, action in sides.items():
+            times[side].append(timeit.timeit(action, number=1) / unit_s)
     quick, slow = medians = [statistics.median(values[2:]) for values in times.values()]
     shown = {side: {"p50": round(median, 3)} for side, median in zip(sides, medians, strict=True)}
     return {**shown, "times_faster_p50": round(slow / quick, 2)}
@@ -116,7 +114,7 @@ def in_turns(sides: dict[str, Callable[[], Any]], turns: int, unit_s: float) -> 
 def latency(share: int) -> dict[str, Any]:
     """Milliseconds from a JPEG's bytes to the answer, on one thread, this service's and the original's."""
     runtime = tflite.available_runtimes()[-1]  # tflite-runtime where it is installed
-    model, original = SceneModel(threads=1), original_service(runtime)
+    model, original = SceneModel(), original_service(runtime)
     results: dict[str, Any] = {"original_runtime": runtime, "unit": "ms"}
     for name, pixels in SIZES.items():
         content = image_file(*pixels)
@@ -152,11 +150,15 @@ def original_service(runtime: str) -> Callable[[bytes], np.ndarray]:
     return classify
 
 
+def run(command: list[str | Path], **options: Any) -> bytes:
+    """What a command prints."""
+    return subprocess.run(command, check=True, capture_output=True, **options).stdout
+
+
 def program(content: bytes, before: str = "") -> dict[str, int] | None:
     """What `PROGRAM` prints of an image file, in a process of its own."""
     command, sent = [sys.executable, "-c", before + PROGRAM], base64.b64encode(content)
-    done = subprocess.run(command, input=sent, check=True, stdout=subprocess.PIPE, cwd=ROOT)
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(run(command, input=sent, cwd=ROOT).splitlines()[-1])
 
 
 def start(share: int) -> dict[str, Any]:
@@ -173,10 +175,9 @@ def memory(share: int) -> dict[str, Any]:
     """Megabytes of the process at rest, and at the peak of ordinary images and of the largest."""
     cases = {name: image_file(*pixels) for name, pixels in SIZES.items()}
     largest = Image.fromarray(np.zeros((8000, 8000), np.uint8))
+    quickly = {"compress_level": 1, "method": 0}
     for mode, form in (("L", "PNG"), ("RGBA", "PNG"), ("I;16", "PNG"), ("RGB", "WebP")):
-        cases[f"64 megapixels, {form}, {mode}"] = saved(
-            largest.convert(mode), form, compress_level=1, method=0
-        )
+        cases[f"64 megapixels, {form}, {mode}"] = saved(largest.convert(mode), form, **quickly)
     return {"unit": "MB", **{name: program(content) for name, content in cases.items()}}
 
 
@@ -191,12 +192,10 @@ def size(share: int) -> dict[str, Any]:
                 *sources, target = command.split()
                 os.makedirs(os.path.join(folder, os.path.dirname(target)), exist_ok=True)
                 command = shlex.join(["cp", *(str(ROOT / source) for source in sources), target])
-            subprocess.run(
-                ["sh", "-c", command], cwd=folder, env=environment, check=True, capture_output=True
-            )
+            run(["sh", "-c", command], cwd=folder, env=environment)
         task = Path(folder, "task")
         total = sum(path.stat().st_size for path in task.rglob("*") if path.is_file())
-        squeezed = subprocess.run(["tar", "-cz", "-C", task, "."], check=True, capture_output=True).stdout
+        squeezed = run(["tar", "-cz", "-C", task, "."])
     return {"unit": "MB", "total": round(total / 1e6, 1), "compressed": round(len(squeezed) / 1e6, 1)}
 
 

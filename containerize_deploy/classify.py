@@ -103,7 +103,7 @@ def _classify(path: Path, options: argparse.Namespace) -> int:
     idle: queue.SimpleQueue[SceneModel] = queue.SimpleQueue()
     policy = Policy.from_environment()
     for _ in range(threads):  # a model answers one image at a time, and costs little to load
-        idle.put(model := SceneModel(path, threads=1))
+        idle.put(model := SceneModel(path))
     if options.evaluate:
         known, unknown = evaluation.class_folders(options.evaluate, model.labels)
         images = [({"class": label}, file) for label, folder in known for file in expand([folder])]

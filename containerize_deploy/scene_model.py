@@ -46,12 +46,11 @@ class SceneModel:
     One interpreter is kept for all requests; a lock lets one request at a time use it.
     """
 
-    def __init__(self, path: Path | None = None, threads: int | None = None) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         """Loads the model and runs it once, so that the first image is as quick as the others.
 
         Args:
             path: the `.tflite` file; by default the one that `find_model` gives without a name.
-            threads: of the interpreter; by default as many as this Lambda function has CPUs.
 
         Raises:
             ModelError: there is no such file, or it is not a model of this kind with its metadata.
@@ -68,7 +67,7 @@ class SceneModel:
         self.digest = hashlib.sha256(content).hexdigest()
         self.identity = {"version": self.version, "digest": f"sha256:{self.digest}"}  # which model answered
         try:
-            self._interpreter = _load(content, threads or cpus())
+            self._interpreter = _load(content)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"Expected a TFLite model in {path.name}, found: {error}") from None
         # Tensors go by their names in the signature; their order in the file means nothing.
@@ -139,12 +138,12 @@ def cpus() -> int:
     return max(1, int(memory) // MEMORY_PER_CPU_MB) if memory.isdecimal() else 1
 
 
-def _load(content: bytes, threads: int) -> Interpreter:
+def _load(content: bytes) -> Interpreter:
     """Keeps what LiteRT says of its start out of a log that otherwise is JSON, but for its complaints."""
     stderr, (reader, writer) = os.dup(2), os.pipe()
     os.dup2(writer, 2)
     try:
-        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter = Interpreter(model_content=content, num_threads=cpus())
         interpreter.allocate_tensors()
     finally:
         os.write(2, b"\n")  # so that reading never waits
