@@ -1,8 +1,4 @@
-"""Augmentations: the original project's as implemented and as it was intended.
-
-Everything works on uint8 pixels with NumPy and OpenCV, so it is the same under every Keras backend.
-`train_model.features.View` draws an image's views reproducibly and caches their frozen features.
-"""
+"""Augmentations: the original project's as implemented and as it was intended, on uint8 pixels with OpenCV."""
 
 from __future__ import annotations
 
@@ -19,44 +15,25 @@ Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random change of images that leaves the scene what it is.
-
-    Attributes:
-        name: as it appears in parameters, caches and tables.
-        description: what it does, in words.
-        transform: one image `uint8 [size, size, 3]` and a random generator to another one; None for no change.
-        version: raised when the pixels change, so that cached views of the old version are not used.
-    """
+    """A random change of images that leaves their label what it is."""
 
     name: str
     description: str
-    transform: Transform | None
-    version: int = 1
+    transform: Transform | None  # one image `uint8 [size, size, 3]` to another one; None for no change
+    version: int = 1  # raised when the pixels change, so that cached views of the old version are not used
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Changes every image by its own random draw.
-
-        Args:
-            images: `uint8 [n, size, size, 3]`.
-            rng: source of the draws.
-
-        Returns:
-            `uint8 [n, size, size, 3]`.
-        """
+        """Changes every image of `uint8 [n, size, size, 3]` by its own random draw."""
         if self.transform is None:
             return images.copy()
         return np.stack([self.transform(image, rng) for image in images])
 
 
 def warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Resamples an image through an affine map about its centre; the outside repeats the nearest edge pixel.
+    """Resamples an image `uint8 [size, size, 3]` by an affine map; the outside repeats the nearest edge pixel.
 
-    OpenCV takes less than half of Pillow's time for it (`make benchmark`). Half of the levels are the same, one in two hundred
-    differs by more than one, and none by more than five.
-
-    Args:
-        image: `uint8 [size, size, 3]`.
-        matrix: `float [2, 3]`, from output to input coordinates, both in pixels from the centre.
+    `matrix`, `float [2, 3]`, goes from output to input coordinates, both in pixels from the centre. OpenCV takes less than
+    half of Pillow's time for it, and no level differs from Pillow's by more than five.
     """
     size = len(image)
     centre = (size - 1) / 2  # OpenCV counts from the middle of the first pixel
@@ -89,21 +66,18 @@ def _as_intended(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 AUGMENTATIONS = {
-    augmentation.name: augmentation
-    for augmentation in (
-        Augmentation("none", "the image as it is", None),
-        Augmentation(
-            "as_implemented",
-            "the original project's, as its code ran: upside-down flip, shifts of up to 10 pixels, zoom 0.9 to 1.1, "
-            "rotation of up to 30 degrees",
-            _as_implemented,
-            version=2,
-        ),
-        Augmentation(
-            "as_intended",
-            "the original project's, as its text meant it: left-right flip, shifts of up to 10 %, zoom 0.9 to 1.1",
-            _as_intended,
-            version=2,
-        ),
-    )
+    "none": Augmentation("none", "the image as it is", None),
+    "as_implemented": Augmentation(
+        "as_implemented",
+        "the original project's, as its code ran: upside-down flip, shifts of up to 10 pixels, zoom 0.9 to 1.1, "
+        "rotation of up to 30 degrees",
+        _as_implemented,
+        version=2,
+    ),
+    "as_intended": Augmentation(
+        "as_intended",
+        "the original project's, as its text meant it: left-right flip, shifts of up to 10 %, zoom 0.9 to 1.1",
+        _as_intended,
+        version=2,
+    ),
 }

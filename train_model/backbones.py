@@ -18,27 +18,18 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class Backbone:
-    """A convolutional network without its classifier, read out by global average pooling.
-
-    Attributes:
-        name: as it appears in parameters, caches and tables.
-        input_size: edge length of the image it takes, in pixels.
-        features: length of the feature vector.
-        weights_file: name of its ImageNet weights, in Keras 3 format.
-        weights_digest: first 16 hex digits of that file's SHA-256.
-        keras_file: name under which Keras distributes the same weights, in its older format.
-    """
+    """A convolutional network without its classifier, read out by global average pooling."""
 
     name: str
-    input_size: int
-    features: int
-    weights_file: str
-    weights_digest: str
-    keras_file: str
+    input_size: int  # edge length of the image that it takes, in pixels
+    features: int  # length of the feature vector
+    weights_file: str  # its ImageNet weights, in Keras 3 format
+    weights_digest: str  # first 16 hex digits of that file's SHA-256
+    keras_file: str  # the same weights in the older format in which Keras distributes them
 
 
 BACKBONES = {
-    # Howard et al., "MobileNets", arXiv:1704.04861: the width-1.0, 224-pixel network.
+    # arXiv:1704.04861: the width-1.0, 224-pixel network.
     "mobilenet": Backbone(
         *("mobilenet", 224, 1024, "mobilenet_1_0_224_notop.weights.h5", "b2dc06376b0002af"),
         "mobilenet_1_0_224_tf_no_top.h5",
@@ -56,16 +47,10 @@ class WeightsNotFound(FileNotFoundError):
 
 
 def find_weights(backbone: Backbone, weights: str = "auto") -> Path:
-    """Finds a backbone's weights file.
+    """The backbone's weights file: at a path; or `imagenet`, which has Keras download it and keep it; or `auto`.
 
-    Args:
-        backbone: which network.
-        weights: a path; or `imagenet`, which has Keras download the file and keep it; or `auto`, which takes
-            the first of: the folder in the environment variable `SCENES_WEIGHTS_DIR`, the folder
-            `train_model/weights` of this repository, and Keras' download.
-
-    Returns:
-        Path of the weights file.
+    `auto` takes the first of: the folder in the environment variable `SCENES_WEIGHTS_DIR`, the folder
+    `train_model/weights` of this repository, and Keras' download.
 
     Raises:
         WeightsNotFound: no such file, and the download failed.
@@ -84,16 +69,12 @@ def find_weights(backbone: Backbone, weights: str = "auto") -> Path:
 def weights_available(backbone: Backbone) -> Path | None:
     """The backbone's weights file on this machine, under our name or Keras', or None; downloads nothing."""
     folders = (os.environ.get("SCENES_WEIGHTS_DIR"), SHIPPED_WEIGHTS, _keras_folder())
-    for folder in filter(None, folders):
-        for name in (backbone.weights_file, backbone.keras_file):
-            path = Path(folder).expanduser() / name
-            if path.is_file():
-                return path
-    return None
+    names = (backbone.weights_file, backbone.keras_file)
+    paths = [Path(folder).expanduser() / name for folder in filter(None, folders) for name in names]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _keras_folder() -> Path:
-    """Where Keras keeps its downloads."""
     return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
 
 
@@ -107,7 +88,7 @@ def _download(backbone: Backbone) -> Path:
     except Exception as error:  # urllib, ssl, socket and Keras each raise their own
         raise WeightsNotFound(
             f"The ImageNet weights of {backbone.name} are not on this machine, and downloading them failed "
-            f"({type(error).__name__}). Put {backbone.weights_file}, or Keras' {backbone.keras_file}, into {SHIPPED_WEIGHTS.name}/ under "
+            f"({type(error).__name__}). Put {backbone.weights_file}, or Keras' {backbone.keras_file}, into weights/ under "
             f"train_model/, or name its folder in SCENES_WEIGHTS_DIR; with internet access, "
             f"`python -m train_model.backbones {backbone.name}` fetches it."
         ) from None
@@ -123,17 +104,15 @@ def _network(backbone: Backbone, weights: str | None) -> keras.Model:
 
 
 def weights_digest(backbone: Backbone, weights: str = "auto") -> str:
-    """Identifies the weights that `find_weights` would find, also where there are none on this machine.
+    """First 16 hex digits of the SHA-256 of the file that `find_weights` finds, also where there is none yet.
 
-    Returns:
-        First 16 hex digits of the SHA-256 of the weights file. What Keras downloads counts as the backbone's
-        own ImageNet file: it holds the same numbers, though maybe not the same bytes.
+    What Keras downloads counts as the backbone's own ImageNet file: the same numbers, though maybe not the same bytes.
     """
-    if weights == "auto":
-        path = weights_available(backbone)
-        own = path is None or path.name == backbone.keras_file  # the same numbers, not the same bytes
-        return backbone.weights_digest if own else _file_digest(path)
-    return backbone.weights_digest if weights == "imagenet" else _file_digest(find_weights(backbone, weights))
+    if weights not in ("auto", "imagenet"):
+        return _file_digest(find_weights(backbone, weights))
+    path = weights_available(backbone) if weights == "auto" else None
+    own = path is None or path.name == backbone.keras_file
+    return backbone.weights_digest if own else _file_digest(path)
 
 
 @functools.lru_cache(maxsize=8)
@@ -143,14 +122,7 @@ def _file_digest(path: Path) -> str:
 
 
 def load_backbone(backbone: Backbone, weights: str = "auto") -> keras.Model:
-    """Builds the convolutional network with its ImageNet weights, frozen.
-
-    Args:
-        backbone: which network.
-        weights: see `find_weights`.
-
-    Returns:
-        Keras model from `float32 [n, size, size, 3]`, scaled to -1..1, to feature maps `[n, h, w, features]`.
+    """The frozen network: `float32 [n, size, size, 3]`, scaled to -1..1, to feature maps `[n, h, w, features]`.
 
     Raises:
         WeightsNotFound: see `find_weights`; or the file is damaged or another network's.
@@ -169,16 +141,7 @@ def load_backbone(backbone: Backbone, weights: str = "auto") -> keras.Model:
 
 
 def feature_extractor(backbone: Backbone, weights: str = "auto") -> keras.Model:
-    """The frozen network from pixels to pooled features.
-
-    Args:
-        backbone: which network.
-        weights: see `find_weights`.
-
-    Returns:
-        Keras model from `uint8` or `float32 [n, size, size, 3]` RGB with levels 0 to 255 to
-        `float32 [n, features]`.
-    """
+    """The frozen network from `[n, size, size, 3]` RGB, levels 0 to 255, to pooled features `float32 [n, features]`."""
     image = keras.Input((backbone.input_size, backbone.input_size, 3), name="image")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)  # as in ImageNet training
     maps = load_backbone(backbone, weights)(scaled, training=False)
@@ -186,39 +149,16 @@ def feature_extractor(backbone: Backbone, weights: str = "auto") -> keras.Model:
     return keras.Model(image, pooled, name=f"{backbone.name}_features")
 
 
-def build_classifier(backbone: Backbone, classes: int, weights: str = "auto") -> keras.Model:
-    """The full model with an untrained head; only its dense layer is trainable.
+def assemble(backbone: Backbone, kernel: np.ndarray, bias: np.ndarray, weights: str = "auto") -> keras.Model:
+    """The full model of a head on its features, `kernel [features, classes]` and `bias [classes]`: all that is trainable.
 
-    Args:
-        backbone: which network.
-        classes: how many.
-        weights: see `find_weights`.
-
-    Returns:
-        Keras model from `[n, size, size, 3]` RGB with levels 0 to 255 to a dictionary with `probabilities`
-        `[n, classes]` in the order of the class names.
+    It takes `[n, size, size, 3]` RGB with levels 0 to 255, and answers with a dictionary: `probabilities [n, classes]`.
     """
     extractor = feature_extractor(backbone, weights)
-    logits = keras.layers.Dense(classes, name="logits")(extractor.output)
-    probabilities = keras.layers.Softmax(name="probabilities")(logits)
+    dense = keras.layers.Dense(len(bias), name="logits")
+    probabilities = keras.layers.Softmax(name="probabilities")(dense(extractor.output))
+    dense.set_weights([kernel, bias])
     return keras.Model(extractor.input, {"probabilities": probabilities}, name=f"scene_{backbone.name}")
-
-
-def assemble(backbone: Backbone, kernel: np.ndarray, bias: np.ndarray, weights: str = "auto") -> keras.Model:
-    """The full model of a head that was trained on the backbone's features.
-
-    Args:
-        backbone: the frozen network whose features the head was trained on.
-        kernel: `[features, classes]`.
-        bias: `[classes]`.
-        weights: see `find_weights`.
-
-    Returns:
-        See `build_classifier`.
-    """
-    model = build_classifier(backbone, len(bias), weights)
-    model.get_layer("logits").set_weights([kernel, bias])
-    return model
 
 
 if __name__ == "__main__":

@@ -1,13 +1,8 @@
-"""Frozen features: computed once per image, kept, and read back.
+"""Frozen features: computed once per image, kept in the folder `SCENES_CACHE_DIR`, and read back.
 
-The backbone is frozen, so an image's features depend on the image alone. They are cached by content:
-the folder of a cache names the backbone, its weights, the input size, the preprocessing version and the
-augmented view; a row in it is found by the SHA-256 of the image's bytes. Renaming, moving or adding
-images recomputes nothing that is known; changing any of the above never finds a stale row. A cache file carries its own
-digest: one that is damaged counts for nothing and is made anew.
-
-The cache lies in `.cache/` of the repository, or where the environment variable `SCENES_CACHE_DIR` says. It can be
-deleted at any time.
+The cache goes by content: its folder names the backbone, its weights, the input size, the preprocessing version and the
+augmented view; a row in it is found by the SHA-256 of the image's bytes. So names and places of images don't matter, and
+no stale row is ever found. A cache file carries its own digest: one that is damaged is made anew.
 """
 
 from __future__ import annotations
@@ -18,10 +13,9 @@ import hashlib
 import io
 import itertools
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,11 +23,11 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from data_prep_eda.dataset import CACHE
+from data_prep_eda.cache import CACHE
 from data_prep_eda.files import replacing, write_text
 from data_prep_eda.preprocessing import VERSION, load_image
 from train_model import tflite
-from train_model.backbones import BACKBONES, Backbone, WeightsNotFound, feature_extractor, weights_digest
+from train_model.backbones import BACKBONES, Backbone, feature_extractor, weights_digest
 
 if TYPE_CHECKING:
     from train_model.augmentation import Augmentation
@@ -41,10 +35,8 @@ if TYPE_CHECKING:
 SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
 
 PART = 256  # images a cache file: what an interruption can lose at most
-# Images that fix the ranges of 8-bit activations: 300 gave the same answers in five times the time. Of a small set a
-# quarter does.
-REPRESENTATIVE = 64
-AHEAD = 128  # images decoded ahead of the network, 19 MB; more are no faster: decoding and converting share the interpreter
+REPRESENTATIVE = 64  # images that fix the ranges of 8-bit activations; of a small set a quarter does
+AHEAD = 128  # images decoded ahead of the network, 19 MB; more are no faster
 DECODED = 1024  # decoded images kept for further views of them, 154 MB
 
 
@@ -57,26 +49,18 @@ def _usable(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, CacheError | WeightsNotFound):  # the latter says itself what is missing
-            raise
-        why = error.strerror or str(error)
         raise CacheError(
-            f"Expected to read and write the cache in {cache}: {why}. Make room or mend that folder (it may be deleted), or "
-            f"name another one in the environment variable SCENES_CACHE_DIR."
+            f"Expected to read and write the cache in {cache}: {error.strerror or error}. Make room or mend "
+            f"that folder (it may be deleted), or name another one in the environment variable SCENES_CACHE_DIR."
         ) from None
 
 
 @dataclass(frozen=True)
 class View:
-    """One augmented look at every image, reproducible.
+    """One augmented look at every image; epoch k trains on the view of number k.
 
     The random numbers of an image come from the seed, the view's number and the image's own bytes,
     so they don't change with its name, its neighbours or the order.
-
-    Attributes:
-        augmentation: what is done to the image.
-        seed: of the random numbers.
-        number: of the view: epoch k trains on view k.
     """
 
     augmentation: Augmentation
@@ -96,7 +80,7 @@ class View:
 
 def extract_features(
     paths: Sequence[str | os.PathLike[str]],
-    backbone: str | Backbone = "mobilenet",
+    backbone: Backbone = BACKBONES["mobilenet"],
     *,
     weights: str = "auto",
     view: View | None = None,
@@ -105,91 +89,72 @@ def extract_features(
     model: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Pooled features of images, from the cache where they are known.
+    """Pooled features of image files, `float32 [n, features]`, from the cache where they are known.
 
     Images are read, decoded and computed as a stream on all cores; every `PART` new ones are written to
     the cache, so an interrupted call continues where it stopped.
 
     Args:
         paths: image files.
-        backbone: a name in `BACKBONES`, or a backbone.
-        weights: see `train_model.backbones.find_weights`.
+        backbone: the frozen network, with `weights` as for `train_model.backbones.find_weights`.
         view: an augmented view; None for the image as it is.
         cache: folder of the cache.
         engine: `litert` (XNNPACK, fastest on a CPU), `keras` (any backend, any GPU) or `auto`: Keras if it
             sees a GPU or doesn't run on TensorFlow, else LiteRT. They differ by about 2e-5 in a feature.
-        model: a TFLite file from images to features to compute with, such as `quantised_extractor`'s; it
-            replaces `engine`.
+        model: a TFLite file from images to features, such as `quantised_extractor`'s; it replaces `engine`.
         progress: called with (done, all).
-
-    Returns:
-        `float32 [n, features]`.
 
     Raises:
         ImageError: an image cannot be decoded.
         WeightsNotFound: features are missing and so are the weights to compute them.
         CacheError: the cache cannot be read or written.
     """
-    backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
     paths = list(paths)  # a column of a table counts by its own index
     name = _configuration(backbone, weights) + (f"-{_digest(model).hex()[:16]}" if model else "")
-    folders = [_cache_folder(root, name, view) for root in (cache, SHIPPED_CACHE)]
+    place = Path("features", f"{name}-v{VERSION}", view.key if view else "plain")
     with _usable(cache):
-        known = _read_index(folders, backbone.features)
+        known = _read_index([cache / place, SHIPPED_CACHE / place], backbone.features)
     result = np.empty((len(paths), backbone.features), np.float32)
-
-    done, missing, digests = 0, [], {}
-    for row, digest in enumerate(_in_order(_digest, paths)):
+    digests, missing = list(_in_order(_digest, paths)), []
+    for row, digest in enumerate(digests):
         if digest in known:
-            part, index = known[digest]
-            result[row] = part["features"][index]
-            done += 1
+            result[row] = known[digest]
         else:
             missing.append(row)
-            digests[row] = digest
-    if progress:
-        progress(done, len(paths))
+    progress = progress or (lambda done, total: None)
+    progress(len(paths) - len(missing), len(paths))
     if not missing:
         return result
-
-    compute = functools.partial(compute_litert, model) if model else _engine(backbone, weights, engine, cache)
 
     def prepare(row: int) -> np.ndarray:
         if view:
             return view.apply(decoded(digests[row], paths[row], backbone.input_size), digests[row])
         return load_image(paths[row], backbone.input_size)
 
+    compute = functools.partial(compute_litert, model) if model else _engine(backbone, weights, engine, cache)
     fresh: list[int] = []
-    for row, features in zip(missing, compute(prepare, missing), strict=True):
+    for left, (row, features) in enumerate(
+        zip(missing, compute(prepare, missing), strict=True), 1 - len(missing)
+    ):
         result[row] = features
         fresh.append(row)
-        done += 1
-        if len(fresh) == PART or done == len(paths):
+        if len(fresh) == PART or not left:
             with _usable(cache):
-                _write_part(folders[0], [digests[r] for r in fresh], result[fresh])
+                _write_part(cache / place, [digests[r] for r in fresh], result[fresh])
             fresh = []
-        if progress:
-            progress(done, len(paths))
+        progress(len(paths) + left, len(paths))
     return result
 
 
 def image_features(
-    images: np.ndarray, backbone: str | Backbone = "mobilenet", weights: str = "auto", cache: Path = CACHE
+    images: np.ndarray,
+    backbone: Backbone = BACKBONES["mobilenet"],
+    weights: str = "auto",
+    cache: Path = CACHE,
 ) -> np.ndarray:
-    """Pooled features of images in memory, such as corrupted images of images; they are not kept.
-
-    Args:
-        images: `uint8 [n, size, size, 3]` at the backbone's input size.
-        backbone: see `extract_features`.
-        weights: see `extract_features`.
-        cache: where the converted backbone is kept.
-
-    Returns:
-        `float32 [n, features]`.
-    """
-    backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
+    """As `extract_features`, of images in memory, `uint8 [n, size, size, 3]`; they are not kept."""
     compute = _engine(backbone, weights, "auto", cache)
-    return np.stack(list(compute(images.__getitem__, list(range(len(images))))))
+    return np.stack(list(compute(images.__getitem__, range(len(images)))))
 
 
 def _digest(path: str | os.PathLike[str]) -> bytes:
@@ -202,14 +167,11 @@ def decoded(digest: bytes, path: str | os.PathLike[str], size: int) -> np.ndarra
     return load_image(path, size)
 
 
-def _in_order(function: Callable, items: Iterable, ahead: int | None = None) -> Iterator:
-    """`map` on one thread per core, in order, never more than a few items ahead: memory stays flat."""
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        source = iter(items)
-        waiting = deque(
-            pool.submit(function, item) for item in itertools.islice(source, ahead or 4 * workers)
-        )
+def _in_order(function: Callable, items: Iterable) -> Iterator:
+    """`map` on one thread per core, in order, never more than `AHEAD` items ahead: memory stays flat."""
+    source = iter(items)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = deque(pool.submit(function, item) for item in itertools.islice(source, AHEAD))
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(pool.submit(function, item) for item in itertools.islice(source, 1))
@@ -232,34 +194,16 @@ def _engine(backbone: Backbone, weights: str, engine: str, cache: Path) -> Calla
     if engine == "keras":
         return functools.partial(_compute_keras, feature_extractor(backbone, weights))
     if engine == "litert":
-        # On a thread, so that the first images are decoded meanwhile.
-        pool = ThreadPoolExecutor(1)
-        file = pool.submit(litert_file, backbone, weights, cache)
-        pool.shutdown(wait=False)
-        return functools.partial(compute_litert, file)
+        return functools.partial(compute_litert, litert_file(backbone, weights, cache))
     raise ValueError(f"Expected the engine 'auto', 'litert' or 'keras', found {engine!r}.")
 
 
 def compute_litert(
-    model: Path | Future[Path], prepare: Callable[[int], np.ndarray], rows: list[int]
+    model: bytes | Path, prepare: Callable[[int], np.ndarray], rows: Iterable[int]
 ) -> Iterator[np.ndarray]:
-    """One thread per core, each with an interpreter of its own; as many decode ahead of them.
-
-    Args:
-        model: TFLite file, or its future.
-        prepare: row to its image.
-        rows: in the order of the results.
-    """
-    local = threading.local()
-
-    def features(image: np.ndarray) -> np.ndarray:
-        if not hasattr(local, "interpreter"):
-            file = model if isinstance(model, Path) else model.result()
-            local.interpreter = tflite.load_interpreter(file)
-        (value,) = tflite.run(local.interpreter, image).values()
-        return value
-
-    return _in_order(features, _in_order(prepare, rows, AHEAD))
+    """A TFLite model's answers to the images `prepare(row)`, in order: one thread per core, as many decode ahead."""
+    answer = tflite.on_each_thread(model)
+    return _in_order(lambda image: next(iter(answer(image).values())), _in_order(prepare, rows))
 
 
 def _compute_keras(
@@ -269,18 +213,14 @@ def _compute_keras(
     images = _in_order(prepare, rows)
     while batch := list(itertools.islice(images, 32)):
         # One shape for all batches: a compiled graph is not traced again for the last, shorter one.
-        padded = np.zeros((32, *batch[0].shape), np.uint8)
-        padded[: len(batch)] = batch
+        padded = np.resize(batch, (32, *batch[0].shape))
         yield from keras.ops.convert_to_numpy(model.predict_on_batch(padded))[: len(batch)]
 
 
 def litert_file(backbone: Backbone, weights: str, cache: Path) -> Path:
     """The backbone as a float32 TFLite file, converted once."""
-    return _kept(
-        cache,
-        f"{_configuration(backbone, weights)}.tflite",
-        lambda: tflite.convert(feature_extractor(backbone, weights), "float32"),
-    )
+    name = f"{_configuration(backbone, weights)}.tflite"
+    return _kept(cache, name, lambda: tflite.convert(feature_extractor(backbone, weights), "float32"))
 
 
 def _kept(cache: Path, name: str, make: Callable[[], bytes]) -> Path:
@@ -291,37 +231,28 @@ def _kept(cache: Path, name: str, make: Callable[[], bytes]) -> Path:
         known = path.is_file() and check.is_file() and check.read_text() == _digest(path).hex()
     if not known:
         content = make()
-        with _usable(cache), replacing(path) as part:
-            part.write_bytes(content)
         with _usable(cache):
+            with replacing(path) as part:
+                part.write_bytes(content)
             write_text(check, hashlib.sha256(content).hexdigest())
     return path
 
 
 def quantised_extractor(
-    paths: Sequence[str | os.PathLike[str]],
-    backbone: str | Backbone = "mobilenet",
-    *,
+    paths: Sequence[Path],
+    backbone: Backbone = BACKBONES["mobilenet"],
     weights: str = "auto",
     cache: Path = CACHE,
 ) -> Path:
-    """The backbone up to its pooled features as an 8-bit TFLite file, as it is inside the served file.
+    """Path of the backbone up to its pooled features as an 8-bit TFLite file, as it is inside the served file.
 
-    Args:
-        paths: training images, from which `representative` takes those that fix the ranges.
-        backbone: see `extract_features`.
-        weights: see `extract_features`.
-        cache: where the file is kept.
-
-    Returns:
-        Its path.
+    From `paths`, the training images, `representative` takes those that fix the ranges.
     """
-    backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
     paths = representative(paths)
     digest = hashlib.sha256(b"".join(map(_digest, paths))).hexdigest()[:16]
 
     def convert() -> bytes:
-        images = np.stack([load_image(one, backbone.input_size) for one in paths])
+        images = np.stack([load_image(path, backbone.input_size) for path in paths])
         return tflite.convert(feature_extractor(backbone, weights), "int8", images)
 
     return _kept(cache, f"{_configuration(backbone, weights)}-int8-{digest}-v{VERSION}.tflite", convert)
@@ -342,21 +273,16 @@ def _configuration(backbone: Backbone, weights: str) -> str:
     return f"{backbone.name}-{backbone.input_size}-{weights_digest(backbone, weights)}"
 
 
-def _cache_folder(root: Path, configuration: str, view: View | None) -> Path:
-    """Folder of one configuration, one preprocessing and one view."""
-    return root / "features" / f"{configuration}-v{VERSION}" / (view.key if view else "plain")
-
-
-def _read_index(folders: Iterable[Path], length: int) -> dict[bytes, tuple[np.ndarray, int]]:
-    """Digest of each known image to its cache file, memory-mapped, and the row in it."""
-    known = {}
+def _read_index(folders: Iterable[Path], length: int) -> dict[bytes, np.ndarray]:
+    """Digest of each known image to its features in a cache file, memory-mapped."""
+    known: dict[bytes, np.ndarray] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.npy")):
             if _digest(path).hex()[:32] != path.stem:
                 continue  # damaged: its images are computed again
             part = np.load(path, mmap_mode="r")
             if part.dtype == _row_type(length):
-                known |= {digest.tobytes(): (part, row) for row, digest in enumerate(part["digest"])}
+                known |= zip(map(bytes, part["digest"]), part["features"], strict=True)
     return known
 
 
@@ -365,7 +291,7 @@ def _row_type(length: int) -> np.dtype:
 
 
 def _write_part(folder: Path, digests: list[bytes], features: np.ndarray) -> None:
-    """Adds a file to the cache, named by its content: under a temporary name first, so that no reader meets half a file."""
+    """Adds a file to the cache, named by its content."""
     rows = np.zeros(len(digests), _row_type(features.shape[1]))
     rows["digest"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
     rows["features"] = features

@@ -4,8 +4,7 @@ The head is the original project's, a dense layer with softmax, with L2:
 
     kernel, bias = argmin  mean_i w_i (-log softmax(kernel' f_i + bias)[y_i])  +  l2 * |kernel|^2
 
-The problem is convex, so it has one solution. `fit_head` finds it by scikit-learn's solver, and notebook 06 gives it to
-the Keras layer, which says by how much its own training with Adam falls short of it.
+The problem is convex, so it has one solution, which scikit-learn's solver finds.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils.class_weight import compute_sample_weight
 
 from data_prep_eda.files import replacing
 from train_model.backbones import BACKBONES, Backbone, assemble
@@ -32,18 +32,13 @@ from train_model.record import MODEL, opened_alone, read_metrics
 
 NEVER = -100.0  # bias of a class that a training set has no image of
 ALIKE = 0.9  # cosine of two images' features from which on they are not held out from each other
+FOLDS = 5  # or fewer where there are few images
 TOLERANCE = 1e-6  # of the solver, in the largest number of the gradient
 
 
 @dataclass(frozen=True)
 class FinalModel:
-    """A head and its OOD score.
-
-    Attributes:
-        kernel: `float32 [features, classes]`.
-        bias: `float32 [classes]`.
-        score: the OOD score, whose threshold is 0.
-    """
+    """A head, `kernel [features, classes]` and `bias [classes]`, and its OOD score, whose threshold is 0."""
 
     kernel: np.ndarray
     bias: np.ndarray
@@ -53,25 +48,16 @@ class FinalModel:
         """Probabilities `[n, classes]` of pooled features `[n, features]`."""
         return softmax(features @ self.kernel + self.bias, axis=1)
 
-    def build(self, backbone: str | Backbone = "mobilenet", weights: str = "auto") -> keras.Model:
-        """The full model, ready to save and convert.
+    def build(self, backbone: Backbone = BACKBONES["mobilenet"], weights: str = "auto") -> keras.Model:
+        """The full model on the backbone whose features the head was trained on, ready to save and convert.
 
-        Args:
-            backbone: the one whose features the head was trained on.
-            weights: see `train_model.backbones.find_weights`.
-
-        Returns:
-            Keras model from `[n, size, size, 3]` RGB with levels 0 to 255 to a dictionary of `probabilities`
-            `[n, classes]` in the order of the class names, and `score` `[n, 1]`, which is 0 or more for an image in scope.
+        It takes `[n, size, size, 3]` RGB with levels 0 to 255, and answers with a dictionary: `probabilities
+        [n, classes]`, and `score [n, 1]`, which is 0 or more for an image in scope.
         """
-        backbone = BACKBONES[backbone] if isinstance(backbone, str) else backbone
         classifier = assemble(backbone, self.kernel, self.bias, weights)
         score = self.score.layers(classifier.get_layer("pool").output)
-        return keras.Model(
-            classifier.input,
-            {"probabilities": classifier.get_layer("probabilities").output, "score": score},
-            name=classifier.name,
-        )
+        outputs = {"probabilities": classifier.get_layer("probabilities").output, "score": score}
+        return keras.Model(classifier.input, outputs, name=classifier.name)
 
 
 def fit_model(
@@ -93,12 +79,8 @@ def fit_head(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The dense layer with the least mean cross-entropy + l2 * |kernel|^2, as `keras.regularizers.L2(l2)` means it.
 
-    Args:
-        features: `[n, features]`.
-        labels: `int [n]`, positions in the class names. A class without an image is never predicted.
-        l2: strength of the regularisation; the bias is not regularised.
-        classes: how many.
-        importance: how much each image counts, `[n]`, of mean 1 (see `class_importance`); all alike by default.
+    Features are `[n, features]`, labels `int [n]`; a class without an image is never predicted. `importance [n]`, of mean
+    1, says how much each image counts; all alike by default.
 
     Returns:
         Kernel `float32 [features, classes]` and bias `float32 [classes]` of the logits. No number of the gradient
@@ -107,10 +89,8 @@ def fit_head(
     mean = features.mean(axis=0, dtype=np.float64)  # centred features converge sooner, to the same head
     # Of two classes scikit-learn regularises the difference of their kernels, which is twice as long as either.
     inverse = (2 if len(np.unique(labels)) == 2 else 1) / (2 * l2 * len(features))
-    solver = LogisticRegression(
-        C=inverse, tol=TOLERANCE, max_iter=10_000
-    )  # in float64: float32 ends too early
-    solver.fit(features - mean, labels, importance)
+    solver = LogisticRegression(C=inverse, tol=TOLERANCE, max_iter=10_000)
+    solver.fit(features - mean, labels, importance)  # in float64: float32 ends too early
     kernel, bias = solver.coef_.T, solver.intercept_
     if kernel.shape[1] == 1:  # the second class's log odds
         kernel, bias = np.c_[-kernel, kernel] / 2, np.r_[-bias, bias] / 2
@@ -120,16 +100,8 @@ def fit_head(
 
 
 def class_importance(labels: np.ndarray, class_weights: str = "none") -> np.ndarray | None:
-    """How much each image counts, `[n]` of mean 1.
-
-    Args:
-        labels: `int [n]`.
-        class_weights: `none` (every image counts the same; the answer is None) or `balanced` (every class does).
-    """
-    if class_weights == "none":
-        return None
-    _, position, count = np.unique(labels, return_inverse=True, return_counts=True)
-    return len(labels) / (len(count) * count[position])
+    """How much each image counts, `[n]` of mean 1: `balanced`, as every class does; `none`, all alike, which is None."""
+    return compute_sample_weight("balanced", labels) if class_weights == "balanced" else None
 
 
 def held_out_scores(
@@ -143,29 +115,18 @@ def held_out_scores(
     *,
     seed: int = 0,
     class_weights: str = "none",
-    n_folds: int = 5,
 ) -> np.ndarray:
     """OOD scores of training images, each by a head and a score that were fitted without its fold.
 
-    Every fold has its share of each class and source; images that show nearly the same are in one fold.
-
-    Args:
-        features: of the training images, `[n, features]`: what the models are fitted to.
-        served_features: of the same images, by the backbone that is served: what is scored.
-        labels: `int [n]`.
-        sources: `str [n]`, where each image comes from.
-        others: features of images of other classes, `[m, features]`.
-        l2: see `fit_head`.
-        classes: see `fit_head`.
-        seed: of the folds and of the score's clusters.
-        class_weights: see `class_importance`.
-        n_folds: how many; fewer where there are few images.
+    Every fold has its share of each class and source; images that show nearly the same are in one fold. The models are
+    fitted to `features`, `labels` and `others`, see `fit_model`; what is scored is `served_features [n, features]`, of the
+    same images by the backbone that is served. `sources [n]` say where the images come from.
 
     Returns:
         `[k]`, of the images whose class has images outside their fold too: k is n, or less where images are few.
     """
     groups, strata = _alike(features), pd.factorize(pd.Series(labels).astype(str) + " " + sources)[0]
-    n_folds = min(n_folds, len(np.unique(groups)), np.bincount(strata).max())
+    n_folds = min(FOLDS, len(np.unique(groups)), np.bincount(strata).max())
     if n_folds < 2:
         return np.zeros(0)
     with warnings.catch_warnings():  # of strata with fewer images than folds
@@ -190,15 +151,7 @@ def _alike(features: np.ndarray) -> np.ndarray:
 
 
 def save_model(model: keras.Model, folder: Path) -> list[Path]:
-    """Saves a model as `.keras` and, as the original project did, as `.h5`.
-
-    Args:
-        model: of layers that Keras has itself; `.h5` files of others load in this project only.
-        folder: created if needed. A save that fails leaves the files of the save before.
-
-    Returns:
-        The two files.
-    """
+    """Saves a model as `.keras` and, as the original project did, as `.h5`; returns the two files."""
     files = [folder / f"{MODEL}{suffix}" for suffix in (".keras", ".h5")]  # Keras goes by the suffix
     for path in files:
         with replacing(path) as part, warnings.catch_warnings():

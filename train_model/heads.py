@@ -1,13 +1,13 @@
 """Classification heads on frozen features: one dense layer each, many trained in one pass.
 
-The heads of a sweep differ in their learning rate only. They see the same images in the same order, so one
-pass over the features trains them all: their weights lie side by side in one matrix, and each is updated with its
-own learning rate and its own optimiser state, to the same result as if `fit` trained it alone in Keras (notebook 04
-shows it, and a test).
+The heads of a sweep differ in their learning rate only, so one pass over the features trains them all: their weights lie
+side by side in one matrix, each with its own learning rate and optimiser state. The result is the same as if `fit` trained
+each alone in Keras (notebook 04 shows it).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,19 +22,13 @@ from train_model.metrics import loss_and_accuracy
 
 @dataclass(frozen=True)
 class TrainedHeads:
-    """What a sweep leaves.
+    """The curves of a sweep, and the weights of every head, (learning rate, seed), after every epoch."""
 
-    Attributes:
-        history: one row per head and epoch: `learning_rate`, `seed`, `epoch` (from 1), `loss`, `accuracy`,
-            `val_loss`, `val_accuracy`, all of the weights after the epoch; the training figures on the views
-            that the epoch trained on.
-        kernels: (learning rate, seed) to `float32 [epochs, features, classes]`, after each epoch.
-        biases: (learning rate, seed) to `float32 [epochs, classes]`, after each epoch.
-    """
-
+    # A row per head and epoch: `learning_rate`, `seed`, `epoch` (from 1), and `loss`, `accuracy`, `val_loss`,
+    # `val_accuracy` of the weights after the epoch, the first two on the views that it trained on.
     history: pd.DataFrame
-    kernels: dict[tuple[float, int], np.ndarray]
-    biases: dict[tuple[float, int], np.ndarray]
+    kernels: dict[tuple[float, int], np.ndarray]  # `float32 [epochs, features, classes]` each
+    biases: dict[tuple[float, int], np.ndarray]  # `float32 [epochs, classes]` each
 
     def best(self) -> pd.DataFrame:
         """Each head's best epoch: highest validation accuracy, and among equals the lowest validation loss."""
@@ -54,10 +48,9 @@ class TrainedHeads:
 
 
 class _Adam:
-    """Adam on one array of weights (Kingma & Ba, arXiv:1412.6980), with the constants and the order of Keras'.
+    """Adam on one array of weights (arXiv:1412.6980), with the constants and the order of Keras'.
 
-    A step of a head takes so little arithmetic that a compiled graph's calls and its compilation would take most of
-    the time; NumPy's few calls on small arrays take a tenth of it, under every backend of Keras.
+    A step takes so little arithmetic that NumPy needs a tenth of the time of a compiled graph.
     """
 
     def __init__(self, weights: np.ndarray, rates: np.ndarray) -> None:
@@ -71,11 +64,6 @@ class _Adam:
         self.mean += (gradient - self.mean) * np.float32(0.1)
         self.square += (gradient * gradient - self.square) * np.float32(0.001)
         self.weights -= self.rates * np.float32(scale) * self.mean / (np.sqrt(self.square) + np.float32(1e-7))
-
-
-def _start(features: int, classes: int, seed: int) -> np.ndarray:
-    """The initial kernel `[features, classes]` of `Dense(..., kernel_initializer=GlorotUniform(seed))`."""
-    return ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((features, classes)))
 
 
 def train_heads(
@@ -96,30 +84,27 @@ def train_heads(
     Args:
         features: `float32 [n, features]`; or a function from the epoch, from 0, to the features of that epoch's
             augmented view, rows in the same order.
-        labels: `int [n]`, positions in the class names.
-        validation_features: `float32 [m, features]`.
-        validation_labels: `int [m]`.
+        labels: `int [n]`; `validation_features` and `validation_labels` likewise.
         learning_rates: all are trained in one pass.
-        classes: number of classes, the length of the logits.
         seeds: of the initial weights and of the order of the images; one pass each.
-        epochs: passes over the training images.
-        batch_size: batch size.
         progress: called with (epochs done, epochs of all passes).
-
-    Returns:
-        Curves, and the weights of every head after every epoch.
     """
     view = features if callable(features) else lambda epoch: features
     heads, length = len(learning_rates), validation_features.shape[1]
     # The heads' outputs lie side by side in one matrix, and so do their learning rates.
     rates = np.repeat(np.asarray(learning_rates, np.float32), classes)
     wanted = np.eye(classes, dtype=np.float32)[labels]
+    keys = list(itertools.product(learning_rates, seeds))
+    kernels = {key: np.empty((epochs, length, classes), np.float32) for key in keys}
+    biases = {key: np.empty((epochs, classes), np.float32) for key in keys}
+
+    def logits_of(inputs: np.ndarray) -> np.ndarray:
+        return (inputs @ kernel.weights + bias.weights).reshape(-1, heads, classes)
 
     rows = []
-    kernels: dict[tuple[float, int], list[np.ndarray]] = {}
-    biases: dict[tuple[float, int], list[np.ndarray]] = {}
     for number, seed in enumerate(seeds):
-        kernel = _Adam(np.tile(_start(length, classes, seed), heads), rates)
+        initial = ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((length, classes)))
+        kernel = _Adam(np.tile(initial, heads), rates)
         bias = _Adam(np.zeros(heads * classes, np.float32), rates)
         rng = np.random.default_rng(seed)
         for epoch in range(epochs):
@@ -128,28 +113,23 @@ def train_heads(
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
                 inputs = seen[batch]
-                logits = (inputs @ kernel.weights + bias.weights).reshape(len(batch), heads, classes)
-                error = softmax(logits, axis=-1) - wanted[batch, None]
+                error = softmax(logits_of(inputs), axis=-1) - wanted[batch, None]
                 error = error.reshape(len(batch), -1) / np.float32(len(batch))
                 kernel.step(inputs.T @ error)
                 bias.step(error.sum(axis=0))
-            logits = (seen @ kernel.weights + bias.weights).reshape(-1, heads, classes)
-            val_logits = (validation_features @ kernel.weights + bias.weights).reshape(-1, heads, classes)
+            logits, val_logits = logits_of(seen), logits_of(validation_features)
             for head, rate in enumerate(learning_rates):
                 own = slice(head * classes, (head + 1) * classes)
-                kernels.setdefault((rate, seed), []).append(kernel.weights[:, own].copy())
-                biases.setdefault((rate, seed), []).append(bias.weights[own].copy())
+                kernels[rate, seed][epoch], biases[rate, seed][epoch] = (
+                    kernel.weights[:, own],
+                    bias.weights[own],
+                )
                 row = {"learning_rate": rate, "seed": seed, "epoch": epoch + 1}
                 row["loss"], row["accuracy"] = loss_and_accuracy(logits[:, head], labels)
-                row["val_loss"], row["val_accuracy"] = loss_and_accuracy(
-                    val_logits[:, head], validation_labels
-                )
+                validated = loss_and_accuracy(val_logits[:, head], validation_labels)
+                row["val_loss"], row["val_accuracy"] = validated
                 rows.append(row)
             if progress:
                 progress(number * epochs + epoch + 1, len(seeds) * epochs)
     history = pd.DataFrame(rows).sort_values(["learning_rate", "seed", "epoch"], ignore_index=True)
-    return TrainedHeads(
-        history,
-        {key: np.stack(values) for key, values in kernels.items()},
-        {key: np.stack(values) for key, values in biases.items()},
-    )
+    return TrainedHeads(history, kernels, biases)

@@ -2,18 +2,12 @@
 
 MediaPipe, Android Studio and other clients read labels, normalisation and versions from a flatbuffer in the model
 (buffer `TFLITE_METADATA`) and from files in a zip archive that follows the model's bytes
-(https://ai.google.dev/edge/litert/conversion/tensorflow/metadata). Any zip reader opens the `.tflite` file as it is;
-the files are stored uncompressed:
+(https://ai.google.dev/edge/litert/conversion/tensorflow/metadata); runtimes that know nothing of it ignore both:
 
-| file | content |
-|---|---|
-| `labels.txt` | the classes, one per line, in the order of the output `probabilities` |
-| `scene.json` | the other facts: `version`, `score_threshold` and what the model was trained on, see `facts_of` |
-| `score_labels.txt` | the name of the output `score` |
-| `score_calibration.txt` | `1,4,-4·threshold`: MediaPipe shows 1 / (1 + exp(-4 (score - threshold))), 0.5 at the threshold |
-
-Runtimes that know nothing of metadata (LiteRT, tflite-micro) ignore both. The official writer is part of `mediapipe`,
-whose Python package lacks a module that it imports (1.2.3); the tests compare the flatbuffer with its schema's bytes.
+- `labels.txt`: the classes, one per line, in the order of the output `probabilities`
+- `scene.json`: the other facts, see `facts_of`
+- `score_labels.txt`: the name of the output `score`
+- `score_calibration.txt`: `1,4,-4·threshold`; MediaPipe shows 1 / (1 + exp(-4 (score - threshold)))
 """
 
 from __future__ import annotations
@@ -28,8 +22,6 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from data_prep_eda.sun09 import CLASSES
-
 FACTS = "scene.json"
 LABELS = "labels.txt"
 NAME = b"TFLITE_METADATA"
@@ -42,22 +34,17 @@ NORMALIZATION, SCORE_CALIBRATION = 1, 2  # ProcessUnitOptions
 DESCRIPTIONS, AXIS_LABELS, AXIS_SCORE_CALIBRATION = 1, 2, 4  # AssociatedFileType
 
 
-def facts_of(final: Mapping[str, Any], class_names: Sequence[str], version: str) -> dict[str, Any]:
+def facts_of(
+    final: Mapping[str, Any], class_names: Sequence[str], version: str, study: bool = False
+) -> dict[str, Any]:
     """What a run's file says about itself: the run's own numbers, and nothing of another model.
 
-    Args:
-        final: the section `final` of the run's record, which notebook 06 writes.
-        class_names: in the order of the probabilities.
-        version: of the file.
-
-    Returns:
-        Facts for `add_metadata`: `labels`, `version`, `score_threshold` (0, since the score is shifted), `name`,
-        `description`, `licence` (of the study's own model), `backbone`, `head`, `l2`, `trained_on` (source to label to
-        images, `other` among them) and `threshold` (`keep`, and `read_off`: which images it was read off).
+    `final` is the section of the run's record that notebook 06 writes; `study`, whether the run is on SUN 09: the study's
+    own model alone has this project's author and licence.
     """
-    study = tuple(class_names) == CLASSES
-    few = f"{', '.join(class_names[:-1])} or {class_names[-1]}" if len(class_names) <= 8 else ""
-    what = few or f"{len(class_names)} classes, {class_names[0]} to {class_names[-1]}"
+    what = f"{len(class_names)} classes, {class_names[0]} to {class_names[-1]}"
+    if len(class_names) <= 8:
+        what = f"{', '.join(class_names[:-1])} or {class_names[-1]}"
     with_others = any(counts.get("other") for counts in final["counts"].values())
     rests_on = "" if with_others else ", learned without images of other classes"
     facts = {
@@ -81,26 +68,19 @@ def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
     Args:
         content: a TFLite file with an RGB image, levels 0 to 255, as its input and the outputs `probabilities` and
             `score`, in this order. Metadata that it has already is replaced.
-        facts: `version`, `labels` (in the order of the probabilities) and `score_threshold` (from which on an image
-            is in scope); `name`, `description`, `author` and `licence` where they are known; anything else that
-            JSON can hold.
-
-    Returns:
-        The file's bytes, the same for the same arguments.
+        facts: as from `facts_of`; all but `version`, `labels` and `score_threshold` may be missing.
 
     Raises:
-        ValueError: it is no TFLite file; `version`, `labels` or `score_threshold` is missing; or a label can't be a line
-            of its own.
+        ValueError: it is no TFLite file; a fact is missing; or a label can't be a line of its own.
     """
     if content[4:8] != b"TFL3":
         raise ValueError("Expected a TFLite file, found something else.")
-    missing = {"version", "labels", "score_threshold"} - set(facts)
-    if missing:
+    if missing := {"version", "labels", "score_threshold"} - set(facts):
         raise ValueError(f"Expected the facts {', '.join(sorted(missing))} too, found {', '.join(facts)}.")
     for label in facts["labels"]:
-        if not label.strip() or label != label.strip() or len(label.splitlines()) > 1:
+        if label != label.strip() or len(label.splitlines()) != 1:
             raise ValueError(
-                f"Expected labels of one line, without spaces around them, found {label!r}: rename it."
+                f"Expected labels of one line, no spaces around them, found {label!r}: rename it."
             )
     if len(set(facts["labels"])) < len(facts["labels"]):
         raise ValueError(f"Expected different labels, found {', '.join(facts['labels'])}.")
@@ -111,7 +91,14 @@ def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
         "score_calibration.txt": f"1,4,{-4 * facts['score_threshold'] + 0.0!r}",
         FACTS: json.dumps({key: value for key, value in facts.items() if key != "labels"}, indent=2) + "\n",
     }
-    stream = io.BytesIO(_with_buffer(content, _flatbuffer(facts)))
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    entries = {entry.name: entry for entry in model.metadata or []}
+    if NAME not in entries:
+        model.buffers.append(schema.BufferT())
+        entries[NAME] = schema.MetadataT(NAME, len(model.buffers) - 1)
+    model.metadata = list(entries.values())
+    model.buffers[entries[NAME].buffer].data = np.frombuffer(_flatbuffer(facts), np.uint8)
+    stream = io.BytesIO(write_model(model))
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():
             entry = zipfile.ZipInfo(name)  # dated 1980: the same facts give the same bytes
@@ -122,46 +109,24 @@ def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
 
 def _flatbuffer(facts: dict[str, Any]) -> bytes:
     """The `ModelMetadata` table; tuples are tables, in the order of the schema's fields."""
-    image = (
-        "image",
-        "The image, RGB, resized to the input's edge lengths.",
-        None,
-        (IMAGE, (RGB,)),
-        [(NORMALIZATION, ([0.0], [1.0]))],
-        ([255.0], [0.0]),
-    )
-    labels = (LABELS, "The classes, in the order of the probabilities.", AXIS_LABELS)
-    probabilities = (
-        "probabilities",
-        "Probability of each class; they add up to 1.",
-        None,
-        (FEATURE, ()),
-        None,
-        ([1.0], [0.0]),
-        [labels],
-    )
-    score = (
-        "score",
-        "How much the image looks like any of the classes at all: in scope from 0.5 on.",
-        None,
-        (FEATURE, ()),
-        [(SCORE_CALIBRATION, (0, 0.0))],
-        None,
-        [
-            ("score_labels.txt", "Name of the score.", AXIS_LABELS),
-            ("score_calibration.txt", "Puts 0.5 at the threshold.", AXIS_SCORE_CALIBRATION),
-        ],
-    )
-    model = (
-        facts.get("name"),
-        facts.get("description"),
-        facts["version"],
-        [(None, None, [image], [probabilities, score])],
-        facts.get("author"),
-        facts.get("licence"),
-        [(FACTS, "Version, threshold and other facts.", DESCRIPTIONS)],
-        "1.0.0",  # oldest version of the schema that has all of the above
-    )
+    levels, no_change = ([255.0], [0.0]), [(NORMALIZATION, ([0.0], [1.0]))]
+    image_text = "The image, RGB, resized to the input's edge lengths."
+    image = ("image", image_text, None, (IMAGE, (RGB,)), no_change, levels)
+    classes_text = "Probability of each class; they add up to 1."
+    labels = [(LABELS, "The classes, in the order of the probabilities.", AXIS_LABELS)]
+    probabilities = ("probabilities", classes_text, None, (FEATURE, ()), None, ([1.0], [0.0]), labels)
+    score_text = "How much the image looks like any of the classes at all: in scope from 0.5 on."
+    score_files = [
+        ("score_labels.txt", "Name of the score.", AXIS_LABELS),
+        ("score_calibration.txt", "Puts 0.5 at the threshold.", AXIS_SCORE_CALIBRATION),
+    ]
+    calibration = [(SCORE_CALIBRATION, (0, 0.0))]
+    score = ("score", score_text, None, (FEATURE, ()), calibration, None, score_files)
+    files = [(FACTS, "Version, threshold and other facts.", DESCRIPTIONS)]
+    graph = (None, None, [image], [probabilities, score])
+    names, rights = (facts.get("name"), facts.get("description")), (facts.get("author"), facts.get("licence"))
+    # 1.0.0 is the oldest version of the schema that has all of the above.
+    model = (*names, facts["version"], [graph], *rights, files, "1.0.0")
     builder = flatbuffers.Builder()
     builder.Finish(_pack(builder, model), b"M001")
     return bytes(builder.Output())
@@ -189,25 +154,12 @@ def _pack(builder: flatbuffers.Builder, value: str | list | tuple) -> int:
     return builder.EndObject()
 
 
-def _with_buffer(content: bytes, data: bytes) -> bytes:
-    """The model with a buffer of metadata, without whatever followed it."""
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    entries = {entry.name: entry for entry in model.metadata or []}
-    if NAME not in entries:
-        model.buffers.append(schema.BufferT())
-        entries[NAME] = schema.MetadataT(NAME, len(model.buffers) - 1)
-    model.metadata = list(entries.values())
-    model.buffers[entries[NAME].buffer].data = np.frombuffer(data, np.uint8)
-    return write_model(model)
-
-
 def write_model(model: schema.ModelT) -> bytes:
     """A TFLite file of a model that was read by `ModelT.InitFromPackedBuf`."""
     for buffer in model.buffers:
         buffer.Pack = lambda builder, data=buffer.data: _pack_aligned(builder, data)
-    builder = flatbuffers.Builder(
-        sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    )
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = flatbuffers.Builder(size)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 

@@ -1,14 +1,12 @@
-"""How good a classifier is, how sure one can be of that, and whether its probabilities are calibrated.
-
-On calibration: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
-"""
+"""How good a classifier is, how sure one can be of that, and whether its probabilities are calibrated."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
@@ -18,18 +16,13 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 
 from data_prep_eda.preprocessing import load_image
 
+if TYPE_CHECKING:  # figures and intervals need no TensorFlow
+    import keras
+
 
 @dataclass(frozen=True)
 class Proportion:
-    """A share with its 95 % interval.
-
-    Attributes:
-        successes: how many.
-        trials: of how many.
-        value: the share.
-        low: lower end of the Wilson score interval.
-        high: upper end.
-    """
+    """A share `value`, of `successes` among `trials`, with its 95 % Wilson score interval `low` to `high`."""
 
     successes: int
     trials: int
@@ -42,11 +35,10 @@ class Proportion:
 
 
 def share(hits: np.ndarray) -> Proportion:
-    """Share of true entries in `bool [n]` with its Wilson score interval (Wilson 1927, JASA 22:209), within 0 and 1.
+    """Share of true entries in `bool [n]` with its Wilson score interval (JASA 22:209); of no entries nothing is known.
 
     Example:
-        `share(np.array([True] * 9 + [False]))` prints as `0.900 (95 % interval 0.596 to 0.982, 9 of 10)`. Of no entries
-        at all nothing is known: the share is missing, and the interval goes from 0 to 1.
+        `share(np.array([True] * 9 + [False]))` prints as `0.900 (95 % interval 0.596 to 0.982, 9 of 10)`.
     """
     count, trials = int(np.sum(hits)), len(hits)
     if not trials:
@@ -74,11 +66,7 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[st
 def worst_confusions(
     truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], n: int = 10
 ) -> pd.DataFrame:
-    """The `n` most frequent mistakes: `label`, `predicted`, `images`, and their `share` of the label's images.
-
-    Example:
-        With 200 classes a matrix has 40,000 cells; ten rows say what a reader looks for.
-    """
+    """The `n` most frequent mistakes: `label`, `predicted`, `images`, and their `share` of the label's images."""
     matrix = confusion(truth, predicted, class_names)
     rows, columns = np.nonzero(matrix * (1 - np.eye(len(matrix), dtype=int)))
     names, counts = np.array(class_names, object), matrix[rows, columns]
@@ -88,16 +76,9 @@ def worst_confusions(
 
 
 def per_class(truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
-    """Precision, recall with its 95 % interval (`low`, `high`), F1 and number of images per class.
+    """Precision, recall with its 95 % interval (`low`, `high`), F1 and number of images, a row per class.
 
-    Args:
-        truth: `int [n]`, positions in `class_names`.
-        predicted: `int [n]`.
-        class_names: the classes, one row each.
-
-    Returns:
-        The table, indexed by class. Recall is missing where there is no image. The macro average, in which every class
-        counts the same, is the mean of its column `recall`.
+    Recall is missing where there is no image; the mean of the column is the macro average.
     """
     columns = precision_recall_fscore_support(
         truth, predicted, labels=range(len(class_names)), zero_division=0
@@ -128,38 +109,21 @@ def load_images(paths: pd.Series, size: int) -> np.ndarray:
     return np.stack([load_image(path, size) for path in paths])
 
 
-def predict(model: keras.Model, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Probabilities of a Keras model.
-
-    Args:
-        model: takes `[n, size, size, 3]` pixels of levels 0 to 255 and has an output `probabilities`.
-        images: `uint8 [n, size, size, 3]`.
-        batch_size: images at a time.
-
-    Returns:
-        `float32 [n, classes]`.
-    """
-    return model.predict(images, batch_size=batch_size, verbose=0)["probabilities"]
+def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """A Keras model's output `probabilities`, `float32 [n, classes]`, of images `uint8 [n, size, size, 3]`."""
+    return model.predict(images, verbose=0)["probabilities"]
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds of one image: what its convolutions and dense layers cost.
+    """Multiplications with their additions of one image, by the convolutions and dense layers of a functional model."""
+    from keras import layers
 
-    Args:
-        model: a functional model of a fixed input size.
-
-    Returns:
-        Number of multiplications with their additions, the usual measure of a network's cost.
-    """
     total = 0
     for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.SeparableConv2D):
-            places = np.prod(layer.output.shape[1:3])
-            depthwise, pointwise = layer.weights[:2]
-            total += places * (np.prod(depthwise.shape) + np.prod(pointwise.shape))
-        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            total += np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape)
-        elif isinstance(layer, keras.layers.Dense):
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D):
+            kernels = [weight for weight in layer.weights if len(weight.shape) == 4]
+            total += np.prod(layer.output.shape[1:3]) * sum(np.prod(kernel.shape) for kernel in kernels)
+        elif isinstance(layer, layers.Dense):
             total += np.prod(layer.kernel.shape)
     return int(total)
 
@@ -169,7 +133,7 @@ def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, fl
     return log_loss(logits, labels), float((logits.argmax(axis=1) == labels).mean())
 
 
-# --- calibration -----------------------------------------------------------------------------------------
+# --- calibration (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017) ---------------------
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -179,52 +143,22 @@ def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """Accuracy against confidence, in bins with equally many images.
+    """Accuracy against confidence, in at most `bins` with equally many images; equal confidences stay together.
 
-    Bins of equal width, the older habit, leave nearly all images of a good model in the last one.
-
-    Args:
-        probabilities: `[n, classes]`.
-        labels: `int [n]`.
-        bins: how many, at most; equal confidences stay together.
-
-    Returns:
-        One row a bin: `images`, `confidence` (mean of the highest probability), `accuracy`, and the ends
-        `low` and `high` of its 95 % Wilson interval.
+    Bins of equal width, the older habit, leave nearly all images of a good model in the last one. A row per bin: `images`,
+    `confidence` (mean of the highest probability), `accuracy`, and the ends `low` and `high` of its 95 % interval.
     """
     confidence, right = _confidence(probabilities, labels)
     rows = []
     for members in _bins(confidence, bins):
-        hits = int(right[members].sum())
-        interval = binomtest(hits, len(members)).proportion_ci(method="wilson")
-        rows.append(
-            (len(members), confidence[members].mean(), hits / len(members), interval.low, interval.high)
-        )
+        hits = share(right[members])
+        rows.append((len(members), confidence[members].mean(), hits.value, hits.low, hits.high))
     return pd.DataFrame(rows, columns=["images", "confidence", "accuracy", "low", "high"])
-
-
-@dataclass(frozen=True)
-class CalibrationError:
-    """How far a classifier's probabilities are from how often it is right.
-
-    Attributes:
-        gap: mean confidence minus accuracy; below 0 where the classifier is underconfident.
-        low: lower end of the gap's 95 % interval.
-        high: upper end.
-        ece: expected calibration error.
-        expected_if_calibrated: mean ECE of a perfectly calibrated classifier with the same confidences.
-    """
-
-    gap: float
-    low: float
-    high: float
-    ece: float
-    expected_if_calibrated: float
 
 
 def calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = 10, draws: int = 200, seed: int = 0
-) -> CalibrationError:
+) -> SimpleNamespace:
     """Signed gap between confidence and accuracy, and expected calibration error (ECE) beside its own bias.
 
     With confidence c_i, the highest probability, and r_i = 1 where the answer is right and else 0:
@@ -232,32 +166,29 @@ def calibration_error(
         gap = mean(c) - mean(r)
         ECE = sum over bins b of n_b / n |mean_b(c) - mean_b(r)|, bins of `reliability_table`
 
-    The gap's interval is that of the accuracy, Wilson's, the confidences being given: it also holds where hardly any
-    answer is wrong, and errs on the wide side, since answers with different chances of being right vary less together
-    than equal ones do. The ECE is an absolute value, so it is above 0 by chance alone, the more so the fewer images a bin
-    has (Kumar, Liang & Ma, "Verified Uncertainty Calibration", NeurIPS 2019). What chance makes of it is simulated: every
-    r_i is drawn as right with probability c_i (Bröcker & Smith, Weather and Forecasting 22, 2007).
-
-    Args:
-        probabilities: `[n, classes]`.
-        labels: `int [n]`.
-        bins: as in `reliability_table`.
-        draws: of the simulation.
-        seed: of the simulation.
+    The gap's interval is that of the accuracy, Wilson's, the confidences being given. The ECE is above 0 by chance alone, the
+    more so the fewer images a bin has (Kumar, Liang & Ma, NeurIPS 2019). What chance makes of it is simulated by `draws`:
+    every r_i is drawn as right with probability c_i (Bröcker & Smith, Weather and Forecasting 22, 2007).
 
     Returns:
-        Gap, interval, ECE, and mean ECE of the simulation.
+        `gap`, below 0 where the classifier is underconfident, the ends `low` and `high` of its 95 % interval, `ece`, and
+        the mean ECE of the simulation, `expected_if_calibrated`.
     """
     confidence, right = _confidence(probabilities, labels)
     mean, correct = float(confidence.mean()), share(right)
-    parts, rng = _bins(confidence, bins), np.random.default_rng(seed)
-    by_chance = [_ece(confidence - (rng.random(len(right)) < confidence), parts) for _ in range(draws)]
-    return CalibrationError(
-        mean - correct.value,
-        mean - correct.high,
-        mean - correct.low,
-        _ece(confidence - right, parts),
-        float(np.mean(by_chance)),
+    members, rng = _bins(confidence, bins), np.random.default_rng(seed)
+
+    def ece(hits: np.ndarray) -> float:
+        excess = confidence - hits
+        return float(sum(abs(excess[rows].sum()) for rows in members) / len(excess))
+
+    by_chance = [ece(rng.random(len(right)) < confidence) for _ in range(draws)]
+    return SimpleNamespace(
+        gap=mean - correct.value,
+        low=mean - correct.high,
+        high=mean - correct.low,
+        ece=ece(right),
+        expected_if_calibrated=float(np.mean(by_chance)),
     )
 
 
@@ -269,9 +200,4 @@ def _bins(confidence: np.ndarray, bins: int) -> list[np.ndarray]:
     """Positions of the images in each bin, from the least confident; none is empty."""
     order = np.argsort(confidence, kind="stable")
     edges = np.searchsorted(confidence[order], np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1]))
-    return [part for part in np.split(order, np.unique(edges)) if len(part)]
-
-
-def _ece(excess: np.ndarray, parts: list[np.ndarray]) -> float:
-    """From confidence minus right or wrong, `[n]`, and the positions in each bin."""
-    return float(sum(abs(excess[part].sum()) for part in parts) / len(excess))
+    return [members for members in np.split(order, np.unique(edges)) if len(members)]

@@ -3,14 +3,13 @@
 For pooled features f it is the sum of three answers, which all come from numbers that the model computes anyway:
 
 - *Evidence*: the logit of "one of the classes" against "anything else", learned from images of other classes where there
-  are some (outlier exposure, Hendrycks et al., arXiv:1812.04606). It knows what it was shown, and nothing beyond.
+  are some (outlier exposure, arXiv:1812.04606). It knows what it was shown, and nothing beyond.
 - *Lead*: how far the best logit is ahead of the logits' mean. A kitchen gives no class an advantage.
 - *Nearness*: the highest cosine similarity to a prototype, a centre of a cluster of a class's training images. It keeps
-  out what is far from everything, as nearest neighbours do (Sun et al., arXiv:2204.06507), with fewer to carry along.
+  out what is far from everything, as nearest neighbours do (arXiv:2204.06507), with fewer to carry along.
 
-Each is counted in standard deviations over the training images. Without images of other classes the first is missing.
-Notebook 12 compares the sum with the usual scores. It is shifted so that its threshold is 0: an image is in scope from 0
-on, in the Keras model as in every file converted from it.
+Each is counted in standard deviations over the training images. The sum is shifted so that its threshold is 0: an image
+is in scope from 0 on, in the Keras model as in every file converted from it. Notebook 12 compares it with other scores.
 """
 
 from __future__ import annotations
@@ -34,20 +33,13 @@ class OodScore:
     """The score as three small matrices; see `fit_ood_score`.
 
     For features f it is f @ evidence_kernel + max(f @ lead_kernel + lead_bias) + max(f / |f| @ prototypes) + bias.
-
-    Attributes:
-        evidence_kernel: `float32 [features]`; zeros where there were no images of other classes.
-        lead_kernel: `float32 [features, classes]`.
-        lead_bias: `float32 [classes]`.
-        prototypes: `float32 [features, prototypes]`, at least one per class.
-        bias: what makes 0 the threshold.
     """
 
-    evidence_kernel: np.ndarray
-    lead_kernel: np.ndarray
-    lead_bias: np.ndarray
-    prototypes: np.ndarray
-    bias: float = 0.0
+    evidence_kernel: np.ndarray  # `float32 [features]`; zeros where there were no images of other classes
+    lead_kernel: np.ndarray  # `float32 [features, classes]`
+    lead_bias: np.ndarray  # `float32 [classes]`
+    prototypes: np.ndarray  # `float32 [features, prototypes]`, at least one per class
+    bias: float = 0.0  # what makes 0 the threshold
 
     def parts(self, features: np.ndarray) -> dict[str, np.ndarray]:
         """`evidence`, `lead` and `nearness`, each `[n]` and weighted, of pooled features `[n, features]`."""
@@ -68,8 +60,7 @@ class OodScore:
     def layers(self, pooled: keras.KerasTensor) -> keras.KerasTensor:
         """Adds the score to a model: pooled features `[n, features]` to an output `score [n, 1]`.
 
-        Layers that Keras has itself, so that `.h5` files load without this project (operations of `keras.ops` become
-        layers that they don't know).
+        Layers that Keras has itself, so that `.h5` files load without this project; operations of `keras.ops` would not.
         """
 
         def largest(layer: keras.Layer, values: keras.KerasTensor) -> keras.KerasTensor:
@@ -95,28 +86,17 @@ def fit_ood_score(
     others: np.ndarray | None = None,
     seed: int = 0,
 ) -> OodScore:
-    """Fits the score to training images and a linear head.
+    """Fits the score, whose threshold is yet to be set, to training images and the `kernel` and `bias` of a head.
 
-    Args:
-        features: `[n, features]`, of the training images.
-        labels: `int [n]`.
-        kernel: the head's, `[features, classes]`.
-        bias: the head's, `[classes]`.
-        others: `[m, features]`, of images of other classes; None or empty leaves the evidence out.
-        seed: of the clusters' first centres.
-
-    Returns:
-        The score; `OodScore.with_threshold` makes 0 its threshold.
+    `others`, features `[m, features]` of images of other classes, may be empty: the evidence is then left out.
     """
     # Logits are only known up to a constant that all share; their differences are what the head says.
     lead_kernel, lead_bias = kernel - kernel.mean(axis=1, keepdims=True), bias - bias.mean()
     lead_scale = WEIGHTS["lead"] / (features @ lead_kernel + lead_bias).max(axis=1).std()
 
     unit = _unit(features)
-    prototypes = np.concatenate(
-        [_centres(unit[labels == label], len(unit), seed) for label in np.unique(labels)]
-    )
-    prototypes = _unit(prototypes).T
+    centres = [_centres(unit[labels == label], len(unit), seed) for label in np.unique(labels)]
+    prototypes = _unit(np.concatenate(centres)).T
     nearness_scale = WEIGHTS["nearness"] / max((unit @ prototypes).max(axis=1).std(), 0.01)
 
     evidence_kernel = np.zeros(features.shape[1])
@@ -134,24 +114,17 @@ def fit_ood_score(
 
 def _centres(unit: np.ndarray, n: int, seed: int) -> np.ndarray:
     """Prototypes of one class, its share of `PROTOTYPES` by its share of all `n` images, at least one."""
-    count = min(
-        round(PROTOTYPES * len(unit) / n), len(unit) // 4
-    )  # not every image of a few is its own prototype
-    return KMeans(max(1, count), n_init=1, random_state=seed).fit(unit).cluster_centers_
+    few = len(unit) // 4  # so that not every image is its own prototype
+    count = max(1, min(round(PROTOTYPES * len(unit) / n), few))
+    return KMeans(count, n_init=1, random_state=seed).fit(unit).cluster_centers_
 
 
 def threshold(scores: np.ndarray, keep: float) -> float:
-    """The score below which an image counts as out of scope.
+    """The score below which an image counts as out of scope, so that a share `keep` of images stays in scope.
 
-    It lies midway between two scores, so that no image is decided by a rounding error. Of few images a quantile says
-    little: the lower end of a t prediction interval then leaves a margin below the lowest score.
-
-    Args:
-        scores: of images that the score was not fitted to, `[n]`, n of 2 or more.
-        keep: share of such images that is to stay in scope, such as 0.975.
-
-    Example:
-        `threshold(np.arange(1000.0), 0.975)` is 24.5: 25 of a thousand lie below.
+    It lies midway between two of the `scores` `[n]`, of images that the score was not fitted to, so that no image is
+    decided by a rounding error. Of few images a quantile says little: the lower end of a t prediction interval then
+    leaves a margin below the lowest score. `threshold(np.arange(1000.0), 0.975)` is 24.5.
     """
     ordered = np.sort(np.asarray(scores, np.float64))
     refused = int(round((1 - keep) * len(ordered), 6))

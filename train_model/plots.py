@@ -37,28 +37,17 @@ def class_colours(class_names: Sequence[str]) -> dict[str, str]:
 
 def use_theme() -> None:
     """Sets the figure style of the study."""
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.9)
-    plt.rcParams.update(
-        {
-            "figure.figsize": (8, 4),
-            "figure.dpi": 100,
-            "figure.constrained_layout.use": True,
-            "axes.titleweight": "bold",
-            "axes.titlesize": "medium",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-        }
-    )
+    rc = {"figure.figsize": (8, 4), "figure.dpi": 100, "figure.constrained_layout.use": True}
+    rc |= {"axes.titleweight": "bold", "axes.titlesize": "medium"}
+    rc |= {"axes.spines.top": False, "axes.spines.right": False}
+    sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
+    plt.rcParams.update(rc)
     if get_ipython():  # twice the pixels, shown at the same size
         set_matplotlib_formats("retina")
 
 
 def show(description: str) -> None:
-    """Shows the current figure with a description for whoever can't see it, and closes it.
-
-    Args:
-        description: the alternative text: what is drawn, and what it shows.
-    """
+    """Shows the current figure with a description for whoever can't see it, and closes it."""
     display(plt.gcf(), metadata={"image/png": {"alt": description}})
     plt.close()
 
@@ -70,18 +59,7 @@ def show_images(
     edge: float = 1.6,
     colours: Mapping[str, str] = STUDY_COLOURS,
 ) -> plt.Figure:
-    """Images in rows with a title over each.
-
-    Args:
-        images: `uint8 [h, w, 3]` each.
-        titles: one per image; a title that starts with a class takes its colour.
-        columns: images in a row.
-        edge: edge length of one in inches.
-        colours: class to colour, see `class_colours`.
-
-    Returns:
-        The figure.
-    """
+    """Images `uint8 [h, w, 3]`, `edge` inches each, with a title over each, which takes the colour of its class."""
     rows = max(1, -(-len(images) // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(edge * columns, (edge + 0.3) * rows), squeeze=False)
     for axis in axes.flat:
@@ -95,41 +73,19 @@ def show_images(
 
 
 def plot_confusion(matrix: np.ndarray, axis: plt.Axes, class_names: Sequence[str], title: str = "") -> None:
-    """Confusion matrix as counts, shaded by the share of the true class; numbers and names only where they fit.
-
-    Args:
-        matrix: counts `[classes, classes]`, true classes in rows.
-        axis: where to draw.
-        class_names: of rows and columns.
-        title: of the axis.
-    """
+    """Counts `[classes, classes]`, true classes in rows, shaded by their share; numbers and names only where they fit."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    few = len(class_names) <= 12
-    sns.heatmap(
-        pd.DataFrame(share, index=list(class_names), columns=list(class_names)),
-        annot=matrix if few else None,
-        fmt="d",
-        cmap="Greys",
-        vmin=0,
-        vmax=1,
-        cbar=False,
-        square=True,
-        linewidths=1 if few else 0,
-        xticklabels=len(class_names) <= 40,
-        yticklabels=len(class_names) <= 40,
-        ax=axis,
-    )
+    few, names = len(class_names) <= 12, list(class_names) if len(class_names) <= 40 else False
+    style = {"cmap": "Greys", "vmin": 0, "vmax": 1, "cbar": False, "square": True, "linewidths": int(few)}
+    style |= {"annot": matrix if few else None, "fmt": "d", "xticklabels": names, "yticklabels": names}
+    sns.heatmap(share, ax=axis, **style)
     axis.set(xlabel="predicted", ylabel="true", title=title)
 
 
 def plot_curves(history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[plt.Axes], images: int) -> None:
-    """Learning curves, one panel per learning rate: validation images wrong, mean and 95 % interval over the seeds.
+    """Learning curves, an axis per learning rate: validation `images` wrong, mean and 95 % interval over the seeds.
 
-    Args:
-        history: rows of `train_model.heads.TrainedHeads.history`, of all seeds.
-        original: rows of `train_model.original_project.original_results`, drawn in grey.
-        axes: one per learning rate, in ascending order.
-        images: number of validation images.
+    `history` is that of `train_model.heads.TrainedHeads`; `original_results`, where there are some, are drawn in grey.
     """
     for axis, (rate, curves) in zip(axes, history.groupby("learning_rate"), strict=True):
         by_epoch = ((1 - curves["val_accuracy"]) * images).groupby(curves["epoch"])
@@ -149,6 +105,6 @@ def plot_curves(history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[pl
         axis.yaxis.set_major_formatter("{x:g}")
         axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes:
-        axis.set_ylim(-0.3, max(3, *(one.dataLim.y1 * 1.05 for one in axes)))
+        axis.set_ylim(-0.3, max(3, *(other.dataLim.y1 * 1.05 for other in axes)))
     most = max(axes, key=lambda axis: len(axis.lines))  # the original has no curve at some rates
     axes[-1].legend(*most.get_legend_handles_labels(), loc="upper right", fontsize=8)

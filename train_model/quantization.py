@@ -1,14 +1,10 @@
 """Prepares a model for 8 bits: two errors that don't average out are known beforehand and taken back.
 
 - The converter rounds each weight to the nearest step. A filter's inputs are positive, so its rounding errors don't
-  cancel: they shift each channel's mean, and the shifts add up from layer to layer until MobileNet's pooled features
-  lie a quarter of their length away from the exact ones. The batch normalisation behind a convolution can take its
-  shift back (Nagel et al., arXiv:1906.04721, section 4.2), which leaves less than a tenth.
+  cancel: they shift each channel's mean, and MobileNet's pooled features by a quarter of their length. The batch
+  normalisation behind a convolution can take its shift back (arXiv:1906.04721, section 4.2): less than a tenth is left.
 - 8-bit numbers need a step for zero. An image scaled to -1..1 has none: zero lies between the levels 127 and 128, all
   levels fall between two steps, and some pairs of them onto one. Half a level more or less puts each on its own.
-
-It takes images, but neither labels nor training. To pass each weight's error on to the others of its filter as well
-(GPTQ, arXiv:2210.17323) gained nothing that answers would show.
 """
 
 from __future__ import annotations
@@ -26,13 +22,10 @@ BATCH = 8
 
 @contextlib.contextmanager
 def corrected(model: keras.Model, images: np.ndarray) -> Iterator[None]:
-    """Lets a model expect 8 bits for the length of a `with` block.
+    """Lets a model expect 8 bits, by images `uint8 [n, h, w, 3]`, for the length of a `with` block.
 
-    Args:
-        model: layers in a row up to the network, such as a rescaling, and then the network: itself a model, or else
-            all of `model`. Its `Conv2D` and `DepthwiseConv2D` layers are corrected in their own bias, or else in
-            the batch normalisation behind them; others stay as they are.
-        images: `uint8 [n, h, w, 3]`, of which `IMAGES` at even distances are used.
+    The model has layers in a row, such as a rescaling, before the network: itself a model, or else all of it. Convolutions
+    are corrected in their own bias, or else in the batch normalisation behind them; other layers stay as they are.
     """
     used = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
     inputs = images[used].astype(np.float32)
@@ -46,12 +39,9 @@ def corrected(model: keras.Model, images: np.ndarray) -> Iterator[None]:
     try:
         for layer in rescalings:
             layer.offset = np.round(np.divide(layer.offset, layer.scale)) * layer.scale
+        norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
         for layer, shift in _shifts(network, inputs):
-            behind = [
-                other
-                for other in network.layers
-                if isinstance(other, keras.layers.BatchNormalization) and other.input is layer.output
-            ]
+            behind = [norm for norm in norms if norm.input is layer.output]
             if layer.use_bias:
                 layer.bias.assign_sub(shift)
             elif behind:

@@ -30,19 +30,11 @@ MODEL = "scene_mobilenet"
 MODEL_FILE = "scene-classifier-model.tflite"  # what is served
 ALONE = REPOSITORY / "runs" / "notebooks"  # the notebooks' own default, also of one that is opened by itself
 PUBLISHED = REPOSITORY / "notebooks" / METRICS  # the record of the run that the notebooks were committed from
-WRITERS = {
-    "final": "06_train_final_model",
-    "conversion": "07_tflite_conversion",
-    "evaluation": "08_evaluate_model",
-}
+WRITERS = {"final": "06_train_final_model", "conversion": "07_tflite_conversion"}
 
 
 def output_folder(output_dir: str) -> Path:
-    """The folder that a notebook writes to; a relative one lies in the repository, wherever Jupyter was started.
-
-    Raises:
-        ParameterError: it can't be made, or not be written to.
-    """
+    """The folder that a notebook writes to, or a `ParameterError`; a relative one lies in the repository."""
     folder = REPOSITORY / Path(output_dir).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,44 +47,37 @@ def output_folder(output_dir: str) -> Path:
 
 
 def begin(folder: Path, dataset: Dataset, sources: Sources | None = None) -> None:
-    """Says which data a notebook is about to use, and ties the run to them.
+    """Says which data a notebook is about to use, and whose run its text is about, and ties the run to them.
 
-    Prints the counts, what was left out and why, and whose run the notebook's text is about. Writes the section `data`
-    of the record: `source`, `class_names`, `fingerprint`, `found`, `used`, `counts` (label to split to images), and
-    with sources `sources` (name to label to images).
-
-    Args:
-        folder: of the run.
-        dataset: its images.
-        sources: the further sources, where the notebook uses them.
+    Writes the section `data` of the record: `source`, `class_names`, `fingerprint`, `found`, `used`, `counts` (label to
+    split to images), and with sources `sources` (name to label to images).
 
     Raises:
         DatasetError: earlier notebooks of the run used other images or other classes.
     """
-    images = dataset.images
     data: dict[str, Any] = {
         "source": dataset.source,
         "class_names": list(dataset.class_names),
         "fingerprint": fingerprint(dataset.folder),
         "found": dataset.found,
-        "used": len(images) + len(dataset.others),
-        "counts": {label: rows["split"].value_counts().to_dict() for label, rows in images.groupby("label")},
+        "used": len(dataset.images) + len(dataset.others),
+        "counts": {
+            label: splits.value_counts().to_dict()
+            for label, splits in dataset.images.groupby("label")["split"]
+        },
     }
     if sources is not None:
         by_source = sources.images.groupby("source")["label"]
         data["sources"] = {name: labels.value_counts().to_dict() for name, labels in by_source}
     before = read_metrics(folder).get("data", {})
-    for name, what in (
-        ("class_names", "classes"),
-        ("fingerprint", "images"),
-        ("sources", "images of other sources"),
-    ):
+    names = {"class_names": "classes", "fingerprint": "images", "sources": "images of other sources"}
+    for name, what in names.items():
         if name in before and name in data and before[name] != data[name]:
             raise DatasetError(
                 f"Expected the {what} that this run began with, found others in {dataset.folder}: a run is about one "
                 f"data set. Name another folder in 'output_dir', or delete {folder / METRICS} to begin this one anew."
             )
-    print(dataset, *([sources] if sources is not None else []), sep="\n")
+    print(dataset, *filter(None, [sources]), sep="\n")
     if dataset.source != "SUN 09" or (sources is not None and sources.folder is None):
         print(
             "Text, where it interprets a result, speaks of the published run, on SUN 09 and the other sources; numbers "
@@ -102,16 +87,10 @@ def begin(folder: Path, dataset: Dataset, sources: Sources | None = None) -> Non
 
 
 def record_metrics(folder: Path, section: str, values: dict[str, Any]) -> Path:
-    """Writes a notebook's results into its section of the run's `metrics.json`.
+    """Writes a notebook's results into its section of the run's `metrics.json`, and returns the file.
 
-    Args:
-        folder: of the run.
-        section: name of the notebook's section; what an earlier run of the notebook wrote there is replaced.
-        values: name to a number, a word, a dataclass such as `train_model.metrics.Proportion`, a dictionary, or a
-            table. A `DataFrame` becomes a list of rows; its index becomes columns, unless it only counts.
-
-    Returns:
-        Path of the file.
+    A value is a number, a word, a dataclass, a dictionary, or a table, which becomes a list of rows; its index becomes
+    columns, unless it only counts.
     """
     metrics = read_metrics(folder)
     metrics[section] = {name: _plain(value) for name, value in values.items()}
@@ -130,10 +109,7 @@ def opened_alone(folder: Path) -> bool:
 
 
 def recorded(folder: Path, section: str, key: str) -> Any:
-    """A setting from the run's record; of the published run where a notebook was opened alone.
-
-    Example:
-        `l2 = recorded(folder, "final", "l2")` in a notebook after 06.
+    """A setting from the run's record, or from the published run's where a notebook was opened alone.
 
     Raises:
         ParameterError: the notebook that records it has not been run.

@@ -12,10 +12,10 @@ import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,51 +24,35 @@ from train_model.parameters import ParameterError
 
 if TYPE_CHECKING:  # running a model needs neither Keras nor TensorFlow
     import keras
+    from ai_edge_litert.interpreter import Interpreter
 
 FORMATS = ("float32", "float16", "dynamic_range", "int8")
 VERSION = 3  # of `convert`; raised when its files change, so that kept files of an older version are not used
 
+RUNTIMES = {
+    "litert": "ai_edge_litert",
+    "tflite_runtime": "tflite_runtime",
+}  # the service's; the original project's
 ONE_SCALE = 9  # FULLY_CONNECTED's version for 8-bit weights with one scale and float inputs; tflite-runtime 2.14 has it
-
-
-class Runtime(Protocol):
-    """What LiteRT's and tflite-runtime's interpreters have in common, as far as it is used here."""
-
-    def allocate_tensors(self) -> None: ...
-    def get_input_details(self) -> list[dict]: ...
-    def get_signature_list(self) -> dict[str, dict[str, list[str]]]: ...
-    def get_signature_runner(self, name: str | None = None) -> Callable[..., dict[str, np.ndarray]]: ...
 
 
 def available_runtimes() -> list[str]:
     """Names of the installed runtimes; `tflite_runtime` has no wheel for Python 3.12 and later."""
-    modules = {"litert": "ai_edge_litert", "tflite_runtime": "tflite_runtime"}
-    return [name for name, module in modules.items() if importlib.util.find_spec(module)]
+    return [name for name, module in RUNTIMES.items() if importlib.util.find_spec(module)]
 
 
-def load_interpreter(model: bytes | Path, runtime: str = "litert", threads: int = 1) -> Runtime:
-    """Loads a TFLite model.
-
-    Args:
-        model: the file's bytes or its path.
-        runtime: `litert` (what the service uses) or `tflite_runtime` (what the original project used).
-        threads: CPU threads of one inference.
-
-    Returns:
-        An interpreter, ready to invoke.
+def load_interpreter(model: bytes | Path, runtime: str = "litert") -> Interpreter:
+    """Loads a TFLite model, its bytes or its path, by one of `RUNTIMES`.
 
     Raises:
         ValueError: the runtime cannot execute the model, or its name is unknown.
     """
-    if runtime == "litert":
-        from ai_edge_litert.interpreter import Interpreter
-    elif runtime == "tflite_runtime":
-        from tflite_runtime.interpreter import Interpreter
-    else:
+    if runtime not in RUNTIMES:
         raise ValueError(f"Expected the runtime 'litert' or 'tflite_runtime', found {runtime!r}.")
+    runtime_module = importlib.import_module(f"{RUNTIMES[runtime]}.interpreter")
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
     with quiet_stderr():  # each interpreter announces its XNNPACK delegate
-        interpreter = Interpreter(**source, num_threads=threads)
+        interpreter = runtime_module.Interpreter(**source, num_threads=1)
         try:
             interpreter.allocate_tensors()
         except RuntimeError as error:
@@ -76,20 +60,12 @@ def load_interpreter(model: bytes | Path, runtime: str = "litert", threads: int 
     return interpreter
 
 
-def run(interpreter: Runtime, image: np.ndarray) -> dict[str, np.ndarray]:
-    """One inference.
-
-    Args:
-        interpreter: from `load_interpreter`, of a model with one signature.
-        image: `[h, w, 3]`, levels 0 to 255.
-
-    Returns:
-        Name of each output to its value, without the batch axis.
-    """
+def run(interpreter: Interpreter, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Name of each output to its value, without the batch axis, of an image `[h, w, 3]`, levels 0 to 255."""
     (entry,) = interpreter.get_input_details()
-    image = image[None].astype(entry["dtype"], copy=False)
     ((name, signature),) = interpreter.get_signature_list().items()
     (argument,) = signature["inputs"]
+    image = image[None].astype(entry["dtype"], copy=False)
     outputs = interpreter.get_signature_runner(name)(**{argument: image})
     return {output: value[0] for output, value in outputs.items()}
 
@@ -105,82 +81,65 @@ def probabilities(model: Path, image: str | os.PathLike[str]) -> dict[str, float
 
 
 def run_all(model: bytes | Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """LiteRT's answers for many images, on all cores.
+    """LiteRT's answers for images `[n, h, w, 3]`, on all cores: name of each output to its values `[n, ...]`."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return _stacked(pool.map(on_each_thread(model), images))
 
-    Args:
-        model: the file's bytes or its path.
-        images: `[n, h, w, 3]`, levels 0 to 255.
 
-    Returns:
-        Name of each output to its values `[n, ...]`.
-    """
-    workers = os.cpu_count() or 1
-    interpreters = [load_interpreter(model) for _ in range(workers)]
+def on_each_thread(model: bytes | Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """`run` with an interpreter of its own for each thread that calls it."""
+    local = threading.local()
 
-    def answer(worker: int) -> list[dict[str, np.ndarray]]:
-        return [run(interpreters[worker], image) for image in images[worker::workers]]
+    def answer(image: np.ndarray) -> dict[str, np.ndarray]:
+        if not hasattr(local, "interpreter"):
+            local.interpreter = load_interpreter(model)
+        return run(local.interpreter, image)
 
-    with ThreadPoolExecutor(workers) as pool:
-        parts = list(pool.map(answer, range(workers)))
-    answers = [parts[row % workers][row // workers] for row in range(len(images))]
+    return answer
+
+
+def _stacked(answers: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    answers = list(answers)
     return {output: np.stack([answer[output] for answer in answers]) for output in answers[0]}
 
 
-class RuntimeProcess:
-    """A runtime in a process of its own.
+class RuntimeProcess(ProcessPoolExecutor):
+    """A runtime, see `load_interpreter`, in a process of its own, which ends with `close` or a `with` statement.
 
     Once TensorFlow is loaded, tflite-runtime 2.14 fails in the same process (`vector::reserve`: both bring the
     same C++ symbols). Apart they work, and both runtimes are then measured under the same conditions.
-
-    Args:
-        runtime: see `load_interpreter`.
-
-    Use it in a `with` statement, or call `close`: the process ends with it.
     """
 
     def __init__(self, runtime: str) -> None:
-        self.runtime = runtime
-        self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        super().__init__(1, mp_context=multiprocessing.get_context("spawn"))
+        self.runtime, self.close = runtime, self.shutdown
 
-    def __enter__(self) -> RuntimeProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._pool.shutdown()
-
-    def load(self, name: str, model: bytes | Path, threads: int = 1) -> None:
+    def load(self, name: str, model: bytes | Path) -> None:
         """Loads a model under a name; raises `ValueError` where the runtime cannot execute it."""
-        self._pool.submit(_load, name, model, self.runtime, threads).result()
+        self.submit(_load, name, model, self.runtime).result()
 
     def run(self, name: str, images: np.ndarray) -> dict[str, np.ndarray]:
         """Output name to values `[n, ...]` for `[n, h, w, 3]` images."""
-        return self._pool.submit(_run_all, name, images).result()
+        return self.submit(_run, name, images).result()[0]
 
     def milliseconds(self, name: str, image: np.ndarray) -> float:
         """Time of one inference, measured in the process."""
-        return self._pool.submit(_milliseconds, name, image).result()
+        return self.submit(_run, name, image[None]).result()[1]
 
 
-_loaded: dict[str, Runtime] = {}  # in the process of a RuntimeProcess
+_loaded: dict[str, Interpreter] = {}  # in the process of a RuntimeProcess
 
 
-def _load(name: str, model: bytes | Path, runtime: str, threads: int) -> None:
-    _loaded[name] = load_interpreter(model, runtime, threads)
+def _load(name: str, model: bytes | Path, runtime: str) -> None:
+    _loaded[name] = load_interpreter(model, runtime)
 
 
-def _run_all(name: str, images: np.ndarray) -> dict[str, np.ndarray]:
-    answers = [run(_loaded[name], image) for image in images]
-    return {output: np.stack([answer[output] for answer in answers]) for output in answers[0]}
-
-
-def _milliseconds(name: str, image: np.ndarray) -> float:
+def _run(name: str, images: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
+    """Answers, and the milliseconds that they took."""
     started = time.perf_counter()
-    run(_loaded[name], image)
-    return 1000 * (time.perf_counter() - started)
+    answers = [run(_loaded[name], image) for image in images]
+    milliseconds = 1000 * (time.perf_counter() - started)
+    return _stacked(answers), milliseconds
 
 
 def processor() -> str:
@@ -193,26 +152,17 @@ def processor() -> str:
 
 
 def convert(
-    model: keras.Model,
-    kind: str,
-    representative: np.ndarray | None = None,
-    *,
-    corrected: bool = True,
+    model: keras.Model, kind: str, representative: np.ndarray | None = None, *, corrected: bool = True
 ) -> bytes:
-    """Converts a Keras model to a TFLite file.
+    """Converts a Keras model to the bytes of a TFLite file, whose input is `image`, its outputs in alphabetical order.
 
     Args:
-        model: takes `[n, h, w, 3]` pixels of levels 0 to 255. Needs the TensorFlow backend.
+        model: takes `[n, h, w, 3]` pixels of levels 0 to 255.
         kind: `float32`; `float16` (weights in half precision); `dynamic_range` (weights in 8 bits, arithmetic
             in float32 where it must be); `int8` (weights and activations in 8 bits from the first convolution
             to the last, everything before and after in float32; `uint8` input, `float32` outputs).
-        representative: `uint8 [n, h, w, 3]` images that fix the ranges of the activations, and the correction;
-            for `int8`.
+        representative: for `int8`, `uint8 [n, h, w, 3]` images that fix the ranges of the activations.
         corrected: whether `train_model.quantization` takes back what 8 bits are known to do to `int8`.
-
-    Returns:
-        The file's bytes. Its signature names its input `image` and its outputs as the model does, in alphabetical
-        order.
 
     Raises:
         ValueError: unknown kind, or `int8` without representative images.
@@ -230,24 +180,21 @@ def convert(
             f"Expected Keras on TensorFlow for a conversion to TFLite, found it on {keras.backend.backend()}: run this "
             "without KERAS_BACKEND, or with KERAS_BACKEND=tensorflow."
         )
-
     from train_model.quantization import corrected as corrected_model
 
-    # A fixed batch of one lets the runtime plan its memory once.
-    shape = (1, *model.input_shape[1:])
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # the converter warns of statistics that are not wanted
         if kind == "int8" and corrected:
             stack.enter_context(corrected_model(model, representative))
         stack.enter_context(quiet_stderr())
-        image = tf.TensorSpec(shape, tf.float32, name="image")
+        # A fixed batch of one lets the runtime plan its memory once.
+        image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
         graph = tf.function(lambda image: model(image, training=False)).get_concrete_function(image)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], model)
         # By way of a SavedModel, which would bring the signature, it takes four times as long.
         converter.experimental_lower_to_saved_model = False
-        if kind != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.optimizations = [] if kind == "float32" else [tf.lite.Optimize.DEFAULT]
         if kind == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if kind == "dynamic_range":
@@ -293,17 +240,17 @@ def _finished(content: bytes, outputs: list[str]) -> bytes:
 
     from train_model.metadata import write_model
 
-    def named(names: list[str], tensors: list[int]) -> list[schema.TensorMapT]:
-        return [schema.TensorMapT(name.encode(), tensor) for name, tensor in zip(names, tensors, strict=True)]
-
     model = schema.ModelT.InitFromPackedBuf(content)
     (graph,) = model.subgraphs
     for code in model.operatorCodes:
         # The converter writes version 12, of per-channel weights, also where all of a layer's weights share one scale.
         if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
             code.version = min(code.version, ONE_SCALE)
-    inputs, outputs = named(["image"], graph.inputs), named(outputs, graph.outputs)
-    model.signatureDefs = [schema.SignatureDefT(inputs, outputs, b"serving_default")]
+    image = [schema.TensorMapT(b"image", *graph.inputs)]
+    named = [
+        schema.TensorMapT(name.encode(), tensor) for name, tensor in zip(outputs, graph.outputs, strict=True)
+    ]
+    model.signatureDefs = [schema.SignatureDefT(image, named, b"serving_default")]
     return write_model(model)
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from train_model.backbones import BACKBONES, assemble, build_classifier
+from train_model.backbones import BACKBONES, assemble
 from train_model.features import extract_features
 from train_model.heads import train_heads
 from train_model.metrics import load_images, predict
@@ -67,9 +67,8 @@ def test_head_on_features_equals_the_full_model_with_a_frozen_backbone(images, t
     )
     shortcut = assemble(mobilenet, *heads.weights(heads.history.iloc[-1]))
 
-    full = build_classifier(mobilenet, 3)
     kernel = keras.initializers.GlorotUniform(4)((mobilenet.features, 3))
-    full.get_layer("logits").set_weights([np.asarray(kernel), np.zeros(3, np.float32)])
+    full = assemble(mobilenet, np.asarray(kernel), np.zeros(3, np.float32))
     full.compile(keras.optimizers.Adam(0.001), loss={"probabilities": "sparse_categorical_crossentropy"})
     assert len(full.trainable_variables) == 2, "the backbone is frozen"
     rng = np.random.default_rng(4)

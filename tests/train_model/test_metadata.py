@@ -151,7 +151,8 @@ def test_a_runs_file_speaks_of_that_run_alone(model):
     assert not {"author", "licence"} & set(facts)  # the study's own model alone has this project's
     with_others = final | {"counts": {"own": {"Bus": 7, "Zug 2": 5, "other": 3}}}
     assert "without" not in facts_of(with_others, ("Bus", "Zug 2"), "2.1.0")["description"]
-    assert "licence" in facts_of(final, ("coast", "forest", "mountain"), "2.1.0")
+    assert "licence" not in facts_of(final, ("coast", "forest", "mountain"), "2.1.0")  # of one's own images
+    assert "licence" in facts_of(final, ("coast", "forest", "mountain"), "2.1.0", study=True)
     assert facts_of(final, tuple(map(str, range(200))), "1")["description"].startswith(
         "200 classes, 0 to 199"
     )

@@ -16,25 +16,18 @@ from train_model.final_model import fit_head
 from train_model.metrics import auroc
 from train_model.out_of_scope import L2, fit_ood_score
 
-Score = Callable[
-    [np.ndarray], np.ndarray
-]  # features `[n, features]` to scores `[n]`; higher is more like a class
+# Features `[n, features]` to scores `[n]`; higher is more like a class.
+Score = Callable[[np.ndarray], np.ndarray]
+RESAMPLES = 1000  # of the bootstrap
 SERVED = "evidence + lead + nearness"
 
 
 def fit_scores(
     features: np.ndarray, labels: np.ndarray, others: np.ndarray, l2: float, classes: int, seed: int = 0
 ) -> dict[str, Score]:
-    """Name to score.
+    """Name to score, fitted to features `[n, features]` and labels `int [n]` of the training images.
 
-    Args:
-        features: of the training images, `[n, features]`.
-        labels: `int [n]`, positions in the class names.
-        others: features of images of other classes, `[m, features]`; without any, the scores that learn from them
-            are left out.
-        l2: of the head.
-        classes: how many.
-        seed: of the clusters.
+    Without features of images of other classes, `others [m, features]`, the scores that learn from them are left out.
     """
     kernel, bias = fit_head(features, labels, l2, classes)
     served = fit_ood_score(features, labels, kernel, bias, others, seed)
@@ -66,12 +59,9 @@ def fit_scores(
 
 
 def others_for(others: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which images of other classes teach a score and which it is asked about, `bool [m]` each.
+    """Which images of other classes (`source`, `split`) teach a score and which it is asked about, `bool [m]` each.
 
-    Args:
-        others: a row per image of other classes: `source` and `split`.
-        name: of the source that is left out, with its family; or of the data set's test images, as
-            `leave_one_source_out.left_out_or_test` calls them.
+    `name` is a source that is left out, with its family, or what `left_out_or_test` calls the test images.
     """
     split, source = others["split"].to_numpy(), others["source"].to_numpy()
     if name == TEST:
@@ -81,23 +71,19 @@ def others_for(others: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]
 
 def auroc_table(
     held_out: Mapping[str, tuple[Mapping[str, Score], np.ndarray, np.ndarray]],
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """AUROC of a source's images of the classes against its others, and how far it is from the served score's.
 
-    Args:
-        held_out: source to the scores that were fitted without it, and the features of its images and of its others.
-        resamples: of the bootstrap: images and others are drawn within their source, all scores' values together.
-        seed: of the draws.
+    `held_out` is source to the scores that were fitted without it, and the features of its images and of its others. The
+    bootstrap draws images and others within their source, all scores' values together.
 
     Returns:
         One row per score: a column per source, their `mean`, and its `difference` from the served score's with the
         95 % interval `low` to `high`, of this one comparison; best last.
     """
-    rng, values, draws = np.random.default_rng(seed), {}, {}
+    rng, values, draws = np.random.default_rng(0), {}, {}
     for source, (scores, known, others) in held_out.items():
-        counts = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), resamples) for x in (known, others)]
+        counts = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), RESAMPLES) for x in (known, others)]
         pairs = {name: (score(known), score(others)) for name, score in scores.items()}
         values[source] = {name: auroc(*pair) for name, pair in pairs.items()}
         resampled = {name: _resampled_auroc(*pair, *counts) for name, pair in pairs.items()}

@@ -1,7 +1,4 @@
-"""Images of anything but a scene, for a check of the OOD score: synthetic ones, and those that scikit-image ships.
-
-Photographs of other things come from other sources (`data_prep_eda.other_sources`); these two need none.
-"""
+"""Images of other classes, for a check of the OOD score: synthetic ones, and those that scikit-image ships."""
 
 from __future__ import annotations
 
@@ -20,21 +17,15 @@ def scikit_image_photographs(size: int = 224) -> np.ndarray:
 
 
 def synthetic_images(size: int = 224, each: int = 20, seed: int = 0) -> dict[str, np.ndarray]:
-    """Synthetic images that show no scene: far from every photograph, and so the crudest OOD inputs.
+    """Synthetic images, far from every photograph and so the crudest OOD inputs: a kind to `uint8 [each, size, size, 3]`.
 
-    Args:
-        size: edge length in pixels.
-        each: images of a kind.
-        seed: of the random numbers.
-
-    Returns:
-        Kind to `uint8 [each, size, size, 3]`: `noise` (white), `clouded noise` (natural spectrum, no content),
-        `plain colour`, `checkerboard`, `stripes`, `shapes`.
+    The kinds are `noise` (white), `clouded noise` (natural spectrum, no content), `plain colour`, `checkerboard`,
+    `stripes` and `shapes`.
     """
     kinds = {
-        "noise": _noise,
+        "noise": lambda size, rng: rng.integers(0, 256, (size, size, 3)),
         "clouded noise": _clouded_noise,
-        "plain colour": _plain,
+        "plain colour": lambda size, rng: np.full((size, size, 3), _colour(rng)),
         "checkerboard": _checkerboard,
         "stripes": _stripes,
         "shapes": _shapes,
@@ -48,11 +39,7 @@ def synthetic_images(size: int = 224, each: int = 20, seed: int = 0) -> dict[str
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
-    return tuple(int(level) for level in rng.integers(0, 256, 3))
-
-
-def _noise(size, rng):
-    return rng.integers(0, 256, (size, size, 3))
+    return tuple(rng.integers(0, 256, 3).tolist())
 
 
 def _clouded_noise(size, rng):
@@ -62,14 +49,9 @@ def _clouded_noise(size, rng):
     return np.clip(127 + 50 * clouds / clouds.std(), 0, 255)
 
 
-def _plain(size, rng):
-    return np.full((size, size, 3), _colour(rng))
-
-
 def _checkerboard(size, rng):
-    edge = int(rng.integers(8, 48))
-    cells = np.add.outer(np.arange(size) // edge, np.arange(size) // edge) % 2
-    return np.where(cells[..., None], _colour(rng), _colour(rng))
+    cells = np.arange(size) // int(rng.integers(8, 48))
+    return np.where(np.add.outer(cells, cells)[..., None] % 2, _colour(rng), _colour(rng))
 
 
 def _stripes(size, rng):
@@ -83,8 +65,8 @@ def _shapes(size, rng):
     image = Image.new("RGB", (size, size), _colour(rng))
     draw = ImageDraw.Draw(image)
     for _ in range(12):
-        left, top = rng.integers(-size // 8, size, 2)
-        width, height = rng.integers(size // 16, size // 2, 2)
+        left, top = rng.integers(-size // 8, size, 2).tolist()
+        width, height = rng.integers(size // 16, size // 2, 2).tolist()
         shape = (draw.ellipse, draw.rectangle)[rng.integers(2)]
-        shape((int(left), int(top), int(left + width), int(top + height)), fill=_colour(rng))
+        shape((left, top, left + width, top + height), fill=_colour(rng))
     return image
