@@ -28,7 +28,6 @@ MAX_DIRECTORY = 2**24  # bytes of a zip's directory, which is read whole: that o
 MAX_WINDOW = 2**28  # bytes that a decoder of xz may take; `xz -9` needs a quarter
 CHUNK = 2**18  # bytes read at a time
 BLOCK = tarfile.BLOCKSIZE
-NAMES = ("utf-8", "surrogateescape")  # how a tar's names become text
 BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -45,25 +44,17 @@ class AcquisitionError(Exception):
 
 
 class Member(NamedTuple):
-    """One thing in a source.
-
-    Attributes:
-        path: path inside the source.
-        size: bytes that it claims to have.
-        oddity: why it is no plain file, or empty.
-        read: returns its bytes, up to `MAX_BYTES`; of an archive, only before the next member is asked for.
-        end: position in the source behind it, in bytes.
-    """
+    """One thing in a source."""
 
     path: str
-    size: int
-    oddity: str
-    read: Callable[[], bytes]
-    end: int
+    size: int  # bytes that it claims to have
+    oddity: str  # why it is no plain file, or empty
+    read: Callable[[], bytes]  # its bytes; of an archive, only before the next member is asked for
+    end: int  # position in the source behind it, in bytes
 
 
 def read_image(member: Member) -> tuple[bytes, str]:
-    """A member's bytes, or why it is no usable image. Decodes it as training will."""
+    """A member's bytes, and why it is no usable image, or empty. Decodes it as training will."""
     if member.oddity:
         return b"", member.oddity
     if member.size > MAX_BYTES:
@@ -76,6 +67,29 @@ def read_image(member: Member) -> tuple[bytes, str]:
     except (*BROKEN, NotImplementedError, RuntimeError) as error:  # the last for what is encrypted
         return b"", f"unreadable in its archive ({error})"
     return content, ""
+
+
+class _Xz:
+    """Unpacks xz as `lzma.LZMAFile` does, and bounds the memory that a file's header may ask for."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._decoder = stream, lzma.LZMADecompressor(memlimit=MAX_WINDOW)
+
+    def read(self, size: int) -> bytes:
+        while True:
+            packed = b""
+            if self._decoder.eof:  # another compressed stream may follow
+                packed = (self._decoder.unused_data or self._stream.read(CHUNK)).lstrip(b"\0")
+                if not packed:
+                    return b""
+                self._decoder = lzma.LZMADecompressor(memlimit=MAX_WINDOW)
+            elif self._decoder.needs_input and not (packed := self._stream.read(CHUNK)):
+                raise EOFError("it ends too early")
+            if content := self._decoder.decompress(packed, size):
+                return content
+
+
+UNPACK = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": _Xz}  # by what a file begins with
 
 
 @contextlib.contextmanager
@@ -96,8 +110,7 @@ def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], i
         raise AcquisitionError(f"Expected a tar, a zip or a folder at {path}, found nothing. Check the path.")
     size = path.stat().st_size
     with path.open("rb") as stream:
-        if _opener(stream.peek(BLOCK)[:BLOCK]) or not zipfile.is_zipfile(stream):
-            stream.seek(0)
+        if not stream.peek(2).startswith(b"PK"):
             members, plain = tar_members(stream)
             yield members, size if plain else None
             return
@@ -119,49 +132,17 @@ def tar_members(stream: io.BufferedReader, position: int = 0) -> tuple[Iterator[
         position: where in it the stream stands, at a member's header; only an uncompressed one is read from its middle.
 
     Raises:
-        AcquisitionError: the archive is no tar, truncated or damaged; also while members are asked for.
+        AcquisitionError: the archive is no tar, truncated or damaged; most while members are asked for.
     """
-    with _damage_in_words():
-        head = stream.peek(BLOCK)[:BLOCK]
-        opened = _opener(head)
-        if opened is None:
-            raise tarfile.ReadError("it does not begin like a tar")
-        tar = opened(stream)
-    return _in_tar(_Forward(tar, position)), tar is stream and head != bytes(BLOCK)
-
-
-def _opener(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
-    """What makes a stream of a tar out of a file that begins like this; None if it is something else."""
-    if head.startswith(b"\x1f\x8b"):
-        return lambda stream: gzip.GzipFile(fileobj=stream)
-    if head.startswith(b"BZh"):
-        return bz2.BZ2File
-    if head.startswith((b"\xfd7zXZ", b"\x5d\0\0\x80")):
-        return _Xz
-    with contextlib.suppress(tarfile.HeaderError):
-        if head == bytes(BLOCK) or tarfile.TarInfo.frombuf(head, *NAMES):
-            return lambda stream: stream
-    return None
-
-
-class _Xz:
-    """Unpacks xz as `lzma.LZMAFile` does, and bounds the memory that a file's header may ask for."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._decoder = stream, lzma.LZMADecompressor(memlimit=MAX_WINDOW)
-
-    def read(self, size: int) -> bytes:
-        while True:
-            packed = b""
-            if self._decoder.eof:  # another compressed stream may follow
-                packed = (self._decoder.unused_data or self._stream.read(CHUNK)).lstrip(b"\0")
-                if not packed:
-                    return b""
-                self._decoder = lzma.LZMADecompressor(memlimit=MAX_WINDOW)
-            elif self._decoder.needs_input and not (packed := self._stream.read(CHUNK)):
-                raise EOFError("it ends too early")
-            if content := self._decoder.decompress(packed, size):
-                return content
+    head = stream.peek(BLOCK)[:BLOCK]
+    if head.lstrip().startswith(b"<"):
+        raise AcquisitionError(
+            "Expected a tar archive, found a web page. Open the address in a browser to see what it says, or "
+            "name a copy available: --source sun09.tar."
+        )
+    unpack = next((unpack for magic, unpack in UNPACK.items() if head.startswith(magic)), None)
+    tar = unpack(stream) if unpack else stream
+    return _in_tar(_Forward(tar, position)), not unpack and head != bytes(BLOCK)
 
 
 class _Forward:
@@ -206,7 +187,7 @@ class _Forward:
 
 def _in_tar(file: _Forward) -> Iterator[Member]:
     with _damage_in_words():
-        archive = tarfile.TarFile(fileobj=file, encoding=NAMES[0], errors=NAMES[1])
+        archive = tarfile.TarFile(fileobj=file, encoding="utf-8", errors="surrogateescape")
         while info := archive.next():
             if not 0 <= info.size <= MAX_MEMBER:
                 raise tarfile.ReadError(f"a member claims {info.size} bytes")

@@ -11,17 +11,17 @@ continues where it was. `python -m data_prep_eda.split` goes on from here.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import io
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep_eda import split
-from data_prep_eda.archives import BLOCK, CHUNK, AcquisitionError, members_on_disk, tar_members
+from data_prep_eda.archives import CHUNK, AcquisitionError, members_on_disk, tar_members
 from data_prep_eda.collection import Collection, write_list
 from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import clear_leavings, one_at_a_time, write_json
@@ -31,9 +31,7 @@ from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
 ARCHIVE_URL = "http://groups.csail.mit.edu/vision/Hcontext/data/sun09.tar"
 IMAGE_FOLDER = "static_sun09_database"  # the folder of the archive in which the images lie flat
-
 POSITION = ".position.json"  # in the folder of the images: how far a web archive was read
-SAVE_EVERY = 0.2  # seconds between two notes of the position; a killed run reads this much again
 
 
 @functools.cache
@@ -60,9 +58,6 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
         out: folder to fill: `<class>/<name>`, `checksums.sha256` and `missing.txt`.
         archive: zip file to write with the images, or None for none.
         connection: `retries`, `timeout` and `pause` of `WebFile`.
-
-    Returns:
-        What is there and what isn't.
 
     Raises:
         AcquisitionError: the source can't be read to its end, or holds none of the images.
@@ -102,51 +97,33 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
 
 
 def _from_web(url: str, collection: Collection, connection: dict[str, float]) -> None:
-    note = _read_position(url, collection)
-    start = 0 if note.get("end") else note.get("offset", 0)
+    note: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        note = json.loads((collection.out / POSITION).read_text(encoding="utf-8"))
+    if note and (note["url"] != url or note["images"] > len(collection.available)):
+        note = {}  # another address, or images from before are gone
     try:
-        file = WebFile(url, start, note.get("identity"), **connection)
+        file = WebFile(
+            url, 0 if note.get("end") else note.get("offset", 0), note.get("identity"), **connection
+        )
     except AcquisitionError:
         if not note:
             raise
-        note, start = {}, 0  # another archive than the one in the note
+        note = {}  # another archive than the one in the note
         file = WebFile(url, **connection)
     with io.BufferedReader(file, CHUNK) as stream:
         collection.rejected |= note.get("rejected", {})
         if note.get("end"):
             return
-        if stream.peek(BLOCK).lstrip()[:1] == b"<":
-            raise AcquisitionError(
-                f"Expected a tar archive at {url}, the server sent a web page. Open the address in a browser "
-                f"to see what it says, or name a copy available: --source sun09.tar."
-            )
+        start = note.get("offset", 0)
         members, plain = tar_members(stream, start)
-        place = {"url": url, "identity": file.identity, "offset": start, "end": False}
-        due = 0.0
-
-        def remember() -> None:
+        for member in collection.gather(members, names(), file.identity[2] if plain else None, start):
             if plain:  # positions in a compressed archive say nothing about bytes on the wire
-                rest = {"images": len(collection.available), "rejected": collection.rejected}
-                write_json(collection.out / POSITION, place | rest)
-
-        try:
-            for member in collection.gather(members, names(), file.identity[2] if plain else None, start):
-                place["offset"] = member.end
-                if time.monotonic() > due:
-                    remember()
-                    due = time.monotonic() + SAVE_EVERY
-            place["end"] = True
-        finally:
-            remember()
-
-
-def _read_position(url: str, collection: Collection) -> dict[str, Any]:
-    """How far a web archive was read; empty if that isn't known, or images from before are gone."""
-    try:
-        note = json.loads((collection.out / POSITION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return note if note["url"] == url and note["images"] <= len(collection.available) else {}
+                note = {"url": url, "identity": file.identity, "offset": member.end}
+                note |= {"images": len(collection.available), "rejected": collection.rejected}
+                write_json(collection.out / POSITION, note)
+        if note:
+            write_json(collection.out / POSITION, note | {"end": True})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -212,9 +212,9 @@ def test_missing_images_are_listed_and_no_obstacle(server, few, tmp_path, capsys
         ({"statuses": [500] * 9}, r"no way on after 2 more attempts \(the server answered 500"),
         (
             {"kind": "text/html; charset=utf-8", "content": b"<html>moved</html>"},
-            "the server sent a web page",
+            "found a web page",
         ),
-        ({"content": b"  <!DOCTYPE html><title>Log in</title>" * 40}, "the server sent a web page"),
+        ({"content": b"  <!DOCTYPE html><title>Log in</title>" * 40}, "found a web page"),
         ({"content": b"\x89PNG" * 5000}, "truncated or damaged, or something else"),
         ({"content": b""}, "truncated or damaged, or something else"),
         ({"content": b"\0" * 10_240}, "found none of the 58"),
