@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
 import itertools
-import json
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from data_prep_eda.files import write_json
-from data_prep_eda.manifests import CLASSES, MANIFEST, SPLITS, read_manifest
+from data_prep_eda.cache import REPOSITORY, cached
+from data_prep_eda.manifests import CLASSES, SPLITS
 from data_prep_eda.preprocessing import SUFFIXES, ImageError, load_image
+from data_prep_eda.split_rules import grouped_split, study_split, study_splits
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE = Path(__file__).parent / "sample"
 PREPARED = REPOSITORY / "data"
-# What can be computed again.
-CACHE = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expanduser()
 OTHER = "other"  # the folder of images of none of the classes
-VERSION = 1  # raise it when images are judged differently, so that what is cached is not used
+VERSION = 2  # raise it when images are judged differently, so that what is cached is not used
 COLUMNS = ["path", "name", "label", "split"]
 KINDS = {
     "SUN 09": "SUN 09 images",
@@ -39,6 +33,9 @@ KINDS = {
 # Images that are not read here, but that most image programs can export.
 CONVERTIBLE = (".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp", ".jp2", ".jxl", ".raw", ".dng", ".psd")
 LEFT_BEHIND = ("__macosx", "__pycache__", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin")
+
+Row = dict[str, str]
+Progress = Callable[[int, int], None] | None  # is called with (done, all)
 
 
 class DatasetError(ValueError):
@@ -56,7 +53,6 @@ class Dataset:
             `label`, `split`; sorted by label and name.
         others: the same columns for images of none of the classes; `label` is `other`.
         rejected: images left out: `path`, `reason`.
-        found: number of files that were looked at: used or left out.
         notes: sentences on what a reader should know, such as labels that contradict each other.
     """
 
@@ -65,18 +61,20 @@ class Dataset:
     images: pd.DataFrame
     others: pd.DataFrame
     rejected: pd.DataFrame
-    found: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> int:
+        """Number of files that were looked at: used or left out."""
+        return len(self.images) + len(self.others) + len(self.rejected)
 
     @property
     def source(self) -> str:
         """Where the images come from: `SUN 09`, `sample` or `own`."""
         if self.folder == SAMPLE:
             return "sample"
-        study = self.class_names == CLASSES and {_file_name(name) for name in self.images["name"]} <= set(
-            study_splits()
-        )
-        return "SUN 09" if study else "own"
+        files = {PurePosixPath(name).name for name in self.images["name"]}
+        return "SUN 09" if self.class_names == CLASSES and files <= set(study_splits()) else "own"
 
     @property
     def kind(self) -> str:
@@ -85,164 +83,91 @@ class Dataset:
 
     def counts(self) -> pd.DataFrame:
         """Number of images per class (rows) and split (columns), with totals; without `others`."""
-        table = pd.crosstab(self.images["label"], self.images["split"])
-        table = table.reindex(index=list(self.class_names), columns=list(SPLITS), fill_value=0)
-        table = pd.concat([table, table.sum().to_frame("total").T])
-        return table.assign(total=table.sum(axis=1)).rename_axis(index=None, columns=None)
+        label = pd.Categorical(self.images["label"], self.class_names)
+        split = pd.Categorical(self.images["split"], SPLITS)
+        table = pd.crosstab(label, split, dropna=False, margins=True, margins_name="total")
+        return table.rename_axis(index=None, columns=None)
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, with a fresh index."""
         return self.images[self.images["split"] == name].reset_index(drop=True)
 
     def __str__(self) -> str:
-        used = len(self.images) + len(self.others)
+        used = self.found - len(self.rejected)
         lines = [f"Images: {self.kind}, {used} used of {self.found} found", self.counts().to_string()]
         if len(self.others):
             splits = self.others["split"].value_counts()
             listed = ", ".join(f"{split} {splits.get(split, 0)}" for split in SPLITS)
             lines.append(f"Of none of these classes (folder {OTHER}): {len(self.others)} ({listed})")
         if len(self.rejected):
-            lines.append(f"Left out, unusable: {len(self.rejected)}")
-            lines += left_out(self.rejected, self.folder)
+            lines += [f"Left out, unusable: {len(self.rejected)}", *left_out(self.rejected, self.folder)]
         return "\n".join([*lines, *self.notes])
 
 
-def left_out(rejected: pd.DataFrame, folder: Path, most: int = 10) -> list[str]:
-    """Lines that name the first images left out, with the reason, and say how many more there are."""
-    lines = [
-        f"  {printable(os.path.relpath(row.path, folder))}: {row.reason}"
-        for row in rejected.head(most).itertuples()
-    ]
-    return [*lines, f"  and {len(rejected) - most} more"] if len(rejected) > most else lines
-
-
-def study_split(names: Sequence[str]) -> dict[str, str]:
-    """The original project's rule, for the images of one class.
-
-    The names are sorted; with m = a tenth of them, rounded, and gap = n // m, every gap-th image goes
-    to validation and the one after it to test, m each. Neighbouring names are often neighbouring shots, so
-    the rule puts much of what is alike on both sides (see notebook 02).
-
-    Args:
-        names: file names of one class, all different.
-
-    Returns:
-        File name to `train`, `validation` or `test`. With fewer than three names all are for training.
-    """
-    ordered = sorted(names)
-    splits = dict.fromkeys(ordered, "train")
-    if len(ordered) >= 3:
-        m = max(1, round(0.1 * len(ordered)))
-        gap = len(ordered) // m
-        for i in range(m):
-            splits[ordered[i * gap]] = "validation"
-            splits[ordered[i * gap + 1]] = "test"
-    return splits
-
-
-@functools.cache
-def study_splits() -> dict[str, str]:
-    """File name to split of the original project, for the 1,158 images of its data set."""
-    return {row["filename"]: row["seed_split"] for row in read_manifest(MANIFEST)}
+def left_out(rejected: pd.DataFrame, folder: Path) -> list[str]:
+    """Lines that name the first ten images left out, with the reason, and say how many more there are."""
+    first = rejected.head(10).itertuples()
+    lines = [f"  {printable(os.path.relpath(row.path, folder))}: {row.reason}" for row in first]
+    return [*lines, f"  and {len(rejected) - 10} more"] if len(rejected) > 10 else lines
 
 
 def resolve_data_dir(data_dir: str = "") -> Path:
-    """The folder that a run's images come from.
+    """The folder that is named here or in the environment variable `SCENES_DATA_DIR`, or else the prepared `data/` or the
+    embedded sample; DatasetError if there is no such folder."""
+    advice = "Name a folder with one subfolder per class; or leave it empty to use the prepared data or the embedded sample."
+    named = named_folder(data_dir, "data_dir", "SCENES_DATA_DIR", advice)
+    return named or (PREPARED if (PREPARED / "train").is_dir() else SAMPLE)
 
-    Args:
-        data_dir: a folder; or empty for the first of: the environment variable `SCENES_DATA_DIR`, the
-            prepared `data/` of this repository, the embedded sample.
 
-    Returns:
-        An existing folder.
+def named_folder(given: str, parameter: str, variable: str, advice: str) -> Path | None:
+    """The folder that a parameter or else an environment variable names, None where neither does.
 
-    Raises:
-        DatasetError: the named folder does not exist.
+    A relative path may also count from the repository: Jupyter stands in notebooks/. DatasetError, with the advice:
+    there is no such folder.
     """
-    named = data_dir or os.environ.get("SCENES_DATA_DIR", "")
-    if named:
-        return named_folder(
-            named,
-            "data_dir" if data_dir else "the environment variable SCENES_DATA_DIR",
-            "Name a folder with one subfolder per class; or leave it empty to use the prepared data or the "
-            "embedded sample.",
-        )
-    return PREPARED if (PREPARED / "train").is_dir() else SAMPLE
-
-
-def named_folder(named: str, source: str, advice: str) -> Path:
-    """A folder that somebody named, whole; a relative path may also count from the repository.
-
-    Args:
-        named: the path.
-        source: where it was named, for the message.
-        advice: what to do if it is none.
-
-    Raises:
-        DatasetError: there is no such folder.
-    """
+    named = given or os.environ.get(variable, "")
+    if not named:
+        return None
     folder = Path(os.path.expanduser(named))
-    if not os.path.isdir(folder) and os.path.isdir(REPOSITORY / folder):  # Jupyter stands in notebooks/
+    if not os.path.isdir(folder) and os.path.isdir(REPOSITORY / folder):
         folder = REPOSITORY / folder
     if not os.path.isdir(folder):
         raise DatasetError(
-            f"Expected a folder of images at {printable(folder)} (named by {source}), found "
+            f"Expected a folder of images at {printable(folder)} (named by "
+            f"{parameter if given else f'the environment variable {variable}'}), found "
             f"{'a file' if os.path.exists(folder) else 'nothing'}. {advice}"
         )
     return folder.resolve()
 
 
-def load_dataset(
-    data_dir: str = "",
-    *,
-    check: bool = True,
-    progress: Callable[[int, int], None] | None = None,
-) -> Dataset:
+def load_dataset(data_dir: str = "", *, progress: Progress = None) -> Dataset:
     """Lists the images of a folder, gives each its split, and decodes each once to prove it.
 
-    Two layouts are read: one subfolder per class, or `train`, `validation` and `test` with one subfolder per
-    class in each. Subfolders of a class belong to it. A subfolder `other` holds images of none of the classes. In
-    the first layout, images with SUN 09 names get the study's split by name, also when some are missing; others are
-    split by `grouping.grouped_split`, which keeps copies and series together. What was decided is kept in
-    the cache under the folder's fingerprint.
-
-    Args:
-        data_dir: see `resolve_data_dir`.
-        check: decode every image; those that fail are left out and listed in `rejected`. Without it, what the
-            cache knows counts, and nothing is decoded.
-        progress: called with (done, all) while images are decoded.
-
-    Returns:
-        The data set.
+    Two layouts are read: one subfolder per class, with subfolders as you like, or `train`, `validation` and `test` with
+    one per class in each. A subfolder `other` holds images of none of the classes. In the first layout, images with
+    SUN 09 names get the study's split by name, also when some are missing; others are split by `grouped_split`, which
+    keeps copies and series together. What was decided is cached under the folder's fingerprint.
 
     Raises:
         DatasetError: fewer than two classes, names that can't be labels, a class without three usable images, or
             without one in each split.
     """
     folder = resolve_data_dir(data_dir)
-    rejected: list[dict[str, str]] = []
     splits = split_folders(folder)
-    rows: list[dict[str, str]] = []
-    labels: dict[str, None] = {}
+    rejected = _loose(folder, "it lies in no folder of a split") if splits else {}
+    rows: list[Row] = []
+    labels: set[str] = set()
     for split, place in splits.items() or [("", folder)]:
         for label, class_folder in class_folders(place).items():
-            labels[label] = None
-            rows += [
-                {"path": str(path), "name": relative_name(path, class_folder), "label": label, "split": split}
-                for path in image_files(class_folder, rejected)
-            ]
-        _loose(place, "it lies in no folder of a class", rejected)
-    if splits:
-        _loose(folder, "it lies in no folder of a split", rejected)
-    class_names = _class_names(folder, list(labels))
+            labels.add(label)
+            rows += image_rows(class_folder, rejected, label=label, split=split)
+        rejected |= _loose(place, "it lies in no folder of a class")
+    class_names = _class_names(folder, labels)
     digest = fingerprint(folder)
-    reasons = _verdict(folder, digest, rows, check, progress)
-    rejected += [
-        {"path": row["path"], "reason": reason} for row, reason in zip(rows, reasons, strict=True) if reason
-    ]
-    rows = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
-    unusable = pd.DataFrame(rejected, columns=["path", "reason"]).sort_values("path", ignore_index=True)
-    listed = "".join(f"\n{line}" for line in left_out(unusable, folder))
+    rejected |= cached_reasons(f"dataset/{digest}-v{VERSION}", folder, lambda: unusable(rows, progress))
+    rows = [row for row in rows if row["path"] not in rejected]
+    left = pd.DataFrame(sorted(rejected.items()), columns=["path", "reason"])
+    listed = "".join(f"\n{line}" for line in left_out(left, folder))
     counts = Counter(row["label"] for row in rows)
     if few := [f"{counts[label]} usable {label} images" for label in class_names if counts[label] < 3]:
         more = f" and {len(few) - 10} more such classes" if len(few) > 10 else ""
@@ -251,24 +176,17 @@ def load_dataset(
             f"found {', '.join(few[:10])}{more}. Add images, or move such a folder away.{listed}"
         )
     notes = [] if splits else _assign_splits(folder, digest, rows, class_names)
-    in_splits = Counter((row["split"], row["label"]) for row in rows)
+    in_splits = {(row["split"], row["label"]) for row in rows}
     for split, label in itertools.product(SPLITS, class_names):
-        if not in_splits[split, label]:
+        if (split, label) not in in_splits:
             raise DatasetError(
                 f"Expected at least one usable {label} image in the {split} split of {printable(folder)}, "
                 f"found none. Each class needs three or more ({', '.join(SUFFIXES)}).{listed}"
             )
     images = pd.DataFrame(rows, columns=COLUMNS).sort_values(["label", "name", "path"], ignore_index=True)
-    other = images["label"] == OTHER
-    return Dataset(
-        folder,
-        class_names,
-        images[~other].reset_index(drop=True),
-        images[other].reset_index(drop=True),
-        unusable,
-        len(rows) + len(rejected),
-        tuple(notes),
-    )
+    others = images[images["label"] == OTHER].reset_index(drop=True)
+    images = images[images["label"] != OTHER].reset_index(drop=True)
+    return Dataset(folder, class_names, images, others, left, tuple(notes))
 
 
 def printable(path: str | os.PathLike[str]) -> str:
@@ -276,80 +194,68 @@ def printable(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 
-def _file_name(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+def _loose(folder: Path, reason: str) -> dict[str, str]:
+    """The images that lie in a folder itself, beside the folders that are read."""
+    files = (path for path in folder.iterdir() if not is_junk(path) and not path.is_dir())
+    return {str(path): reason for path in files if path.suffix.lower() in (*SUFFIXES, *CONVERTIBLE)}
 
 
-def relative_name(path: Path, folder: Path) -> str:
-    """The path of a file in a folder, printable."""
-    return printable(path.relative_to(folder).as_posix())
-
-
-def _loose(folder: Path, reason: str, rejected: list[dict[str, str]]) -> None:
-    """Puts the images that lie in a folder itself, beside the folders that are read, to `rejected`."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (*SUFFIXES, *CONVERTIBLE) and not is_junk(path) and not path.is_dir():
-            rejected.append({"path": str(path), "reason": reason})
-
-
-def _assign_splits(
-    folder: Path, digest: str, rows: list[dict[str, str]], class_names: tuple[str, ...]
-) -> list[str]:
+def _assign_splits(folder: Path, digest: str, rows: list[Row], class_names: Sequence[str]) -> list[str]:
     """Gives each row its split, see `load_dataset`; returns what a reader should know of it."""
     known = dict(study_splits()) if class_names == CLASSES else {}
     if folder == SAMPLE:
         for label in class_names:
             known |= study_split([row["name"] for row in rows if row["label"] == label])
-    fixed = [known.get(_file_name(row["name"]), "") for row in rows]
-    splits, notes = (fixed, []) if all(fixed) else _grouped(digest, rows, fixed, class_names)
+    splits, notes = [known.get(PurePosixPath(row["name"]).name, "") for row in rows], []
+    if not all(splits):
+        splits, notes = _grouped(digest, rows, splits, class_names)
     for row, split in zip(rows, splits, strict=True):
         row["split"] = split
     return notes
 
 
 def _grouped(
-    digest: str, rows: list[dict[str, str]], fixed: list[str], class_names: tuple[str, ...]
+    digest: str, rows: list[Row], fixed: list[str], class_names: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """Splits that keep together what belongs together, and notes.
 
-    Splits that are `fixed` stay, and what belongs to such an image goes where it is.
+    Splits that are `fixed` stay, and what belongs to such an image goes where it is. A class that would lack a split
+    is dealt out in ever smaller groups.
     """
     from data_prep_eda.duplicates import connected, related  # which take a second to import
-    from data_prep_eda.grouping import grouped_split
 
     paths, labels = [row["path"] for row in rows], np.array([row["label"] for row in rows])
-    name = f"dataset/{digest}-{decoder_digest()}-related-v{VERSION}.json"
-    pairs = cached(name, lambda: related(paths, labels))
+    pairs = cached(f"dataset/{digest}-related-v{VERSION}", lambda: related(paths, labels))
+    copies = [pair for *pair, kind in pairs if kind == "copy"]
     notes = [
         "A conflict of labels, nearly the same image: "
         + " and ".join(f"{rows[position]['label']}/{rows[position]['name']}" for position in pair)
-        for *pair, kind in pairs
-        if kind == "copy" and labels[pair[0]] != labels[pair[1]]
+        for pair in copies
+        if labels[pair[0]] != labels[pair[1]]
     ]
     group = connected(len(rows), [pair[:2] for pair in pairs])
-    copies = connected(len(rows), [pair[:2] for pair in pairs if pair[2] == "copy"])
-    for finer in (copies, np.arange(len(rows))):
-        for label in class_names:
-            members = labels == label
-            if len(np.unique(group[members])) < len(SPLITS):
-                notes.append(
-                    f"{label}: images that belong together are in different splits; it has little else."
-                )
-                group[members] = group.max() + 1 + finer[members]
-    splits = np.array(fixed, dtype="<U10")
-    for position in np.flatnonzero(splits != ""):
-        splits[(group == group[position]) & (splits == "")] = fixed[position]
-    free = splits == ""
-    for _ in class_names if free.any() else ():
-        splits[free] = grouped_split(labels[free], group[free])
+    # Apart from other classes; then copies alone, without series; then each image by itself.
+    finer, depth = (group.copy(), connected(len(rows), copies), np.arange(len(rows))), Counter()
+    while True:
+        splits = np.array(fixed, dtype="<U10")
+        for position in np.flatnonzero(splits != ""):
+            splits[(group == group[position]) & (splits == "")] = fixed[position]
+        if (free := splits == "").any():
+            splits[free] = grouped_split(labels[free], group[free])
         lacking = [label for label in class_names if len(np.unique(splits[labels == label])) < len(SPLITS)]
-        for label in lacking:  # what it shares with other classes took all of it to their splits
-            own = free & (labels == label)
-            few = len(np.unique(group[own])) < len(SPLITS)
-            group[own] = group.max() + 1 + (np.arange(own.sum()) if few else group[own])
+        lacking = [label for label in lacking if depth[label] < len(finer)]
         if not lacking:
             break
-    return splits.tolist(), list(dict.fromkeys(notes))
+        for label in lacking:
+            members = labels == label
+            group[members] = group.max() + 1 + finer[depth[label]][members]
+            depth[label] += 1
+    little = [label for label in class_names if depth[label] > 1]
+    notes += [
+        f"{label}: images that belong together are in different splits; it has little else."
+        for label in little
+    ]
+    return splits.tolist(), notes
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -358,11 +264,12 @@ def split_folders(folder: Path) -> dict[str, Path]:
     Raises:
         DatasetError: two stand for one split, or only some of the splits are there.
     """
-    names = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
-    names |= {"validation": "validation", "test": "test"}
+    names = {name: name for name in SPLITS}
+    names |= {"training": "train", "val": "validation", "valid": "validation"}
     splits: dict[str, Path] = {}
-    for path in subfolders(folder):
-        meaning = names.get(path.name.lower())
+    inside = subfolders(folder)
+    for path in inside:
+        meaning = names.get(path.name.lower(), "")
         if meaning in splits:
             raise DatasetError(
                 f"Expected one folder for {meaning} in {printable(folder)}, found {splits[meaning].name} and "
@@ -372,7 +279,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
             splits[meaning] = path
     if len(splits) == len(SPLITS):
         return {split: splits[split] for split in SPLITS}
-    if splits and len(splits) == len(subfolders(folder)):  # else a class is called "train"
+    if splits and len(splits) == len(inside):  # else a class is called "train"
         raise DatasetError(
             f"Expected {', '.join(SPLITS)} in {printable(folder)}, found only {', '.join(splits)}. Add what is "
             f"missing, or name a folder with one subfolder per class; it is then split here."
@@ -418,9 +325,9 @@ def label_key(label: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
 
 
-def _class_names(folder: Path, labels: Sequence[str]) -> tuple[str, ...]:
+def _class_names(folder: Path, labels: set[str]) -> tuple[str, ...]:
     """The classes among the labels, in order."""
-    names = tuple(sorted(set(labels) - {OTHER}))
+    names = tuple(sorted(labels - {OTHER}))
     spelled: dict[str, str] = {}
     for name in names:
         if (before := spelled.setdefault(label_key(name), name)) != name:
@@ -437,82 +344,20 @@ def _class_names(folder: Path, labels: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def cached(name: str, make: Callable[[], Any]) -> Any:
-    """What `make` returned when it was first called, kept as JSON in the cache.
-
-    A cache that can't be written, or a damaged one, only costs time.
-    """
-    path = CACHE / name
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = make()
-    with contextlib.suppress(OSError):
-        write_json(path, content)
-    return content
-
-
-@functools.cache
-def decoder_digest() -> str:
-    """Tells one version of the code that decodes images from another, in 8 hex digits."""
-    code = [Path(__file__).with_name(name).read_bytes() for name in ("preprocessing.py", "image_checks.py")]
-    return hashlib.sha256(b"".join(code)).hexdigest()[:8]
-
-
-def _verdict(
-    folder: Path,
-    digest: str,
-    rows: list[dict[str, str]],
-    check: bool,
-    progress: Callable[[int, int], None] | None,
-) -> list[str]:
-    """Why each image is left out, empty if it isn't; images are decoded once per fingerprint."""
-    name = f"dataset/{digest}-{decoder_digest()}-v{VERSION}.json"
-    if not check and not (CACHE / name).is_file():
-        return [""] * len(rows)
-    reasons = cached(name, lambda: _judge(folder, rows, progress))
-    return [reasons.get(os.path.relpath(row["path"], folder), "") for row in rows]
-
-
-def _judge(
-    folder: Path, rows: list[dict[str, str]], progress: Callable[[int, int], None] | None
-) -> dict[str, str]:
-    """Path in the folder to the reason of each image that is left out: it doesn't decode, or is there twice.
-
-    The same file under two labels says that it is both, so neither is kept. The same file in two splits, or twice,
-    is kept once, where it is tested if it is tested anywhere: what is tested may not be trained on.
-    """
-    reasons, digests = check_images([row["path"] for row in rows], progress)
-    same: dict[bytes, list[int]] = {}
-    for position, digest in enumerate(digests):
-        if not reasons[position]:
-            same.setdefault(digest, []).append(position)
-    for positions in same.values():
-        labels = sorted({rows[position]["label"] for position in positions})
-        first = min(positions, key=lambda p: (-(*("", *SPLITS),).index(rows[p]["split"]), rows[p]["path"]))
-        for position in positions:
-            if len(labels) > 1:
-                reasons[position] = f"the same image lies under {' and '.join(labels)}, a conflict of labels"
-            elif position != first:
-                reasons[position] = f"the same image as {rows[first]['name']}"
-                if rows[position]["split"] != rows[first]["split"]:
-                    reasons[position] += f", which is in {rows[first]['split']}"
-    paths = [os.path.relpath(row["path"], folder) for row in rows]
-    return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+def cached_reasons(name: str, folder: Path, judge: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """Path to the reason of each image left out, as `judge` returns it; kept in the cache with paths in the folder."""
+    kept = cached(name, lambda: {os.path.relpath(path, folder): why for path, why in judge().items()})
+    return {str(folder / path): reason for path, reason in kept.items()}
 
 
 def fingerprint(folder: Path | None) -> str:
-    """Tells one collection of images from another: a digest of the files' paths and contents.
+    """Tells one collection of images from another: 16 hex digits of the files' paths and contents.
 
-    Args:
-        folder: read with its subfolders, linked ones too; None, for no images, has a fingerprint too.
-
-    Returns:
-        16 hex digits; what a system leaves behind in a folder doesn't count.
+    Subfolders count, linked ones too, and what a system left behind doesn't. None, for no images, has a fingerprint too.
     """
     digest = hashlib.sha256()
-    for path in sorted(_files(folder)) if folder else ():
-        if path.suffix.lower() in SUFFIXES and not is_junk(path) and path.is_file():
+    for path in _files(folder) if folder else ():
+        if path.suffix.lower() in SUFFIXES and path.is_file():
             digest.update(os.fsencode(path.relative_to(folder)))
             try:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -522,14 +367,18 @@ def fingerprint(folder: Path | None) -> str:
 
 
 def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """What lies below a folder and isn't one, also behind links, which are not followed back up."""
-    here = folder.resolve()
-    with contextlib.suppress(PermissionError):
-        for path in folder.iterdir() if here not in above else ():
-            if path.is_dir():
-                yield from _files(path, (*above, here))
-            else:
-                yield path
+    """What lies below a folder, sorted, also behind links, which are not followed back up; no folders but closed ones."""
+    here, above = folder.resolve(), above or tuple(parent.resolve() for parent in folder.parents)
+    try:
+        inside = sorted(folder.iterdir()) if here not in above else []
+    except PermissionError:
+        inside, above = [], (*above, here)
+        yield folder
+    for path in inside:
+        if path.is_dir() and not is_junk(path):
+            yield from _files(path, (*above, here))
+        elif not is_junk(path):
+            yield path
 
 
 def is_junk(path: Path) -> bool:
@@ -537,41 +386,56 @@ def is_junk(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in LEFT_BEHIND
 
 
-def image_files(folder: Path, rejected: list[dict[str, str]], above: tuple[Path, ...] = ()) -> list[Path]:
-    """The image files below a folder, sorted; files of other types go to `rejected`."""
-    files: list[Path] = []
-    here, above = folder.resolve(), above or tuple(parent.resolve() for parent in folder.parents)
-    for path in sorted(folder.iterdir()) if here not in above else ():  # a link may lead back up
+def image_rows(folder: Path, rejected: dict[str, str], **columns: str) -> list[Row]:
+    """A row for each image file below a folder: `path`, `name` and what else is given.
+
+    Files of other types go to `rejected`, path to reason.
+    """
+    rows = []
+    for path in _files(folder):
         suffix = path.suffix.lower()
-        if is_junk(path):
-            continue
-        if path.is_dir():
-            files += image_files(path, rejected, (*above, here))
-        elif not path.is_file():  # reading a pipe would wait for ever
-            rejected.append({"path": str(path), "reason": "a broken link or a device, not a file"})
+        if not path.is_file():  # reading a pipe would wait for ever
+            closed = "a folder that may not be read"
+            rejected[str(path)] = closed if path.is_dir() else "a broken link or a device, not a file"
         elif suffix in SUFFIXES:
-            files.append(path)
+            name = printable(path.relative_to(folder).as_posix())
+            rows.append({"path": str(path), "name": name, **columns})
         else:
             advice = f"; export it as JPEG: {suffix} is not read" if suffix in CONVERTIBLE else ""
-            rejected.append({"path": str(path), "reason": f"not one of {', '.join(SUFFIXES)}{advice}"})
-    return files
+            rejected[str(path)] = f"not one of {', '.join(SUFFIXES)}{advice}"
+    return rows
 
 
-def check_images(
-    paths: Sequence[str], progress: Callable[[int, int], None] | None = None
-) -> tuple[list[str], list[bytes]]:
-    """Decodes images to prove them.
+def unusable(rows: Sequence[Row], progress: Progress = None) -> dict[str, str]:
+    """Path to the reason of each image that doesn't decode, or is there twice.
 
-    Returns:
-        Why each cannot be used, empty if it can; and the SHA-256 of each file that can.
+    The same file under two labels says that it is both, so neither is kept. The same file in two splits, or twice,
+    is kept once, where it is tested if it is tested anywhere: what is tested may not be trained on.
     """
-    checked = []
+    reasons: dict[str, str] = {}
+    same: dict[bytes, list[Row]] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        for done, one in enumerate(pool.map(_reason_and_digest, paths), 1):
-            checked.append(one)
+        judged = pool.map(_reason_and_digest, [row["path"] for row in rows])
+        for done, (row, (reason, digest)) in enumerate(zip(rows, judged, strict=True), 1):
+            if reason:
+                reasons[row["path"]] = reason
+            else:
+                same.setdefault(digest, []).append(row)
             if progress:
-                progress(done, len(paths))
-    return [reason for reason, _ in checked], [digest for _, digest in checked]
+                progress(done, len(rows))
+    for twins in same.values():
+        labels = sorted({row["label"] for row in twins})
+        kept = max(twins, key=lambda row: ("", *SPLITS).index(row.get("split", "")))
+        for row in twins:
+            if len(labels) > 1:
+                reasons[row["path"]] = (
+                    f"the same image lies under {' and '.join(labels)}, a conflict of labels"
+                )
+            elif row is not kept:
+                elsewhere = row.get("split") != kept.get("split")
+                where = f", which is in {kept['split']}" if elsewhere else ""
+                reasons[row["path"]] = f"the same image as {kept['name']}{where}"
+    return reasons
 
 
 def _reason_and_digest(path: str) -> tuple[str, bytes]:

@@ -1,8 +1,7 @@
 """Images that are not independent of each other: the same image twice, or shots of one series.
 
-An image that sits in the training set and, cropped a little differently, in the test set is scored as
-known. `groups` says which images of SUN 09 belong together, and `related` which of any others, so that a split or a
-cross-validation can keep them on one side. `data_prep_eda.grouping` uses it next.
+An image that sits in the training set and, cropped a little differently, in the test set is scored as known. `groups`
+says which images of SUN 09 belong together, and `related` which of any others; `split_rules` keeps them on one side.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from data_prep_eda.dataset import cached, decoder_digest
+from data_prep_eda.cache import cached
 from data_prep_eda.preprocessing import load_image
 
 # Thresholds, read off the 525,825 pairs of the 1,026 images available (notebook 02 shows the pairs in
@@ -43,16 +42,10 @@ VERSION = 1  # raise it when other pairs are found, so that what is cached is no
 
 
 def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
-    """Numbers the images so that those that belong together share a number.
+    """Group numbers, `int64 [n]`, of image files in folders of their classes: those that belong together share one.
 
-    Two images belong together when they are near-duplicates (`near_duplicates`), when their file names
-    put them in one series (`series_pairs`), or when a chain of such pairs joins them.
-
-    Args:
-        paths: image files, each in a folder named after its scene.
-
-    Returns:
-        `int64` array `[len(paths)]` of group numbers 0, 1, ... in order of first appearance.
+    Two belong together when they are `near_duplicates`, when their SUN 09 names put them in one series
+    (`series_pairs`), or when a chain of such pairs joins them.
     """
     duplicates = near_duplicates(paths)
     pairs = [*zip(duplicates["first"], duplicates["second"], strict=True), *series_pairs(paths)]
@@ -60,15 +53,10 @@ def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
 
 
 def connected(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Group numbers of `n` things, of which `pairs` of positions belong together.
-
-    Returns:
-        `int64` array `[n]`, numbered in order of first appearance.
-    """
+    """Group numbers, `int64 [n]` in order of first appearance, of what `pairs` of positions join."""
     first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(n, n))
-    _, labels = connected_components(graph, directed=False)
-    return pd.factorize(labels)[0].astype(np.int64)
+    return pd.factorize(connected_components(graph, directed=False)[1])[0].astype(np.int64)
 
 
 def near_duplicates(
@@ -76,12 +64,10 @@ def near_duplicates(
 ) -> pd.DataFrame:
     """Finds pairs of files that show the same image, also when cropped, scanned or coloured differently.
 
-    SUN 09 holds many slides twice, scanned and cropped by different people, so that the copies are shifted
-    by some pixels. A perceptual hash alone (Zauner, "Implementation and benchmarking of perceptual image
-    hash functions", 2010) misses most of those and takes one sunset over the sea for another. Phase
-    correlation (Kuglin and Hines, "The phase correlation image alignment method", 1975) lines two images
-    up first and compares their detail. Horizontal bands are left out of the comparison, since every horizon
-    fits every other. The pairs are kept in the cache under the images' contents.
+    SUN 09 holds many slides twice, scanned and cropped by different people, so that the copies are shifted by some
+    pixels. A perceptual hash alone (Zauner, 2010) misses most of those and takes one sunset over the sea for another.
+    Phase correlation (Kuglin and Hines, 1975) lines two images up first and compares their detail. Horizontal bands
+    are left out, since every horizon fits every other. The pairs are cached under the images' contents.
 
     Args:
         paths: image files.
@@ -92,13 +78,11 @@ def near_duplicates(
         second), `correlation` (1 means identical) and `hash_distance` (bits of 64).
     """
     columns = {"first": int, "second": int, "correlation": float, "hash_distance": int}
-    digest = hashlib.sha256(f"{decoder_digest()} {VERSION} {labels is not None}".encode())
+    digest = hashlib.sha256(f"{VERSION} {labels is not None}".encode())
     for path in paths:
         digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    pairs = cached(
-        f"near_duplicates/{digest.hexdigest()[:16]}.json",
-        lambda: _near_duplicates(paths, labels).to_dict("list"),
-    )
+    name = f"near_duplicates/{digest.hexdigest()[:16]}"
+    pairs = cached(name, lambda: _near_duplicates(paths, labels).to_dict("list"))
     return pd.DataFrame(pairs, columns=list(columns)).astype(columns)
 
 
@@ -106,39 +90,29 @@ def _near_duplicates(paths: Sequence[str | os.PathLike[str]], labels: Sequence[s
     if len(paths) < 2:
         return pd.DataFrame()
     signs = _signs(_decoded(paths, 256))
-    if len(paths) <= ALL_PAIRS or labels is None:
-        pairs = _same(signs, signs)
-    else:
-        tables, labels = [_same(signs, signs, shifted=False)], np.asarray(labels)
-        for label in np.unique(labels):
-            members = np.flatnonzero(labels == label)
-            inside = tuple(sign[members] for sign in signs)
-            table = _same(inside, inside)
-            tables.append(table.assign(first=members[table["first"]], second=members[table["second"]]))
-        pairs = pd.concat(tables).drop_duplicates(["first", "second"])
+    within = np.zeros(len(paths)) if labels is None or len(paths) <= ALL_PAIRS else np.asarray(labels)
+    tables = [_same(signs, signs, shifted=False)]
+    for label in np.unique(within):
+        members = np.flatnonzero(within == label)
+        inside = tuple(sign[members] for sign in signs)
+        table = _same(inside, inside)
+        tables.append(table.assign(first=members[table["first"]], second=members[table["second"]]))
+    pairs = pd.concat(tables).drop_duplicates(["first", "second"])
     pairs = pairs[pairs["first"] < pairs["second"]]
     return pairs.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
 
 
 def _decoded(paths: Sequence[str | os.PathLike[str]], size: int) -> Iterable[Image.Image]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # decoders work outside Python's lock
-        for start in range(0, len(paths), 256):  # a few at a time: they are large
-            part = paths[start : start + 256]
-            yield from map(Image.fromarray, pool.map(lambda path: load_image(path, size), part))
+        for batch in (paths[start : start + 256] for start in range(0, len(paths), 256)):  # they are large
+            yield from map(Image.fromarray, pool.map(lambda path: load_image(path, size), batch))
 
 
 def copies(known: Sequence[str | os.PathLike[str]], new: Sequence[str | os.PathLike[str]]) -> dict[int, int]:
-    """Finds new images that show the same as a known one, also where the known one is a central square of it.
+    """Position in `new` to the position in `known` of the image that it shows too, whole or by its middle.
 
     SUN 09 holds square crops of slides that other collections have whole. Against a whole image, squeezed to a square,
     such a crop is its middle two thirds: across if the slide lies, down if it stands.
-
-    Args:
-        known: image files.
-        new: image files, compared whole and by their middles.
-
-    Returns:
-        Position in `new` to the position in `known` that it resembles most.
     """
     if not len(known) or not len(new):
         return {}
@@ -146,9 +120,8 @@ def copies(known: Sequence[str | os.PathLike[str]], new: Sequence[str | os.PathL
     for whole in _decoded(new, 384):
         parts = [whole, whole.crop((64, 0, 320, 384)), whole.crop((0, 64, 384, 320))]
         looks += [image.resize((256, 256), Image.Resampling.BILINEAR) for image in parts]
-    pairs = _same(_signs(_decoded(known, 256)), _signs(looks))
-    best = pairs.sort_values("correlation").assign(new=lambda table: table["second"] // 3)
-    return {int(row.new): int(row.first) for row in best.itertuples()}
+    pairs = _same(_signs(_decoded(known, 256)), _signs(looks)).sort_values("correlation")
+    return dict(zip((pairs["second"] // 3).tolist(), pairs["first"].tolist(), strict=True))
 
 
 def _signs(images: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,10 +138,7 @@ def _signs(images: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarray, np.nd
 def _same(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...], shifted: bool = True) -> pd.DataFrame:
     """Pairs (`first` of ours, `second` of theirs) that show the same, with `correlation` and `hash_distance`.
 
-    Args:
-        ours: from `_signs`.
-        theirs: likewise.
-        shifted: look also for pairs whose hashes are far apart.
+    Without `shifted`, pairs whose hashes are far apart are not looked at.
     """
     bits, others = ours[2], theirs[2]
     candidates, near = [], _correlation_matrix(ours[0], theirs[0]) >= CANDIDATE if shifted else None
@@ -222,35 +192,22 @@ def _correlation_matrix(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     down = (np.fft.fftfreq(size) * size)[:, None]
     across = np.fft.rfftfreq(size)[None] * size
     kept = np.any(theirs != 0, axis=0)
-    fixed = _real(theirs[:, kept]).T
+    # Seen as real numbers, since the dot product of two rows is then the real part of their product.
+    moving, fixed = (np.ascontiguousarray(spectra[:, kept]) for spectra in (ours, theirs))
     best = np.full((len(ours), len(theirs)), -1, dtype=np.float32)
-    reach = range(-(size // 6), size // 6 + 1)
-    for y, x in itertools.product(reach, reach):
+    for y, x in itertools.product(range(-(size // 6), size // 6 + 1), repeat=2):
         if alike and (y, x) < (0, 0):  # what the opposite shift of the opposite pair gives
             continue
         turn = np.exp(2j * np.pi * (y * down + x * across) / size).astype(np.complex64)[kept]
-        np.maximum(best, 2 * _real(ours[:, kept] * turn) @ fixed, out=best)
+        np.maximum(best, 2 * (moving * turn).view(np.float32) @ fixed.view(np.float32).T, out=best)
     return np.maximum(best, best.T) if alike else best
 
 
-def _real(spectra: np.ndarray) -> np.ndarray:
-    """Complex `[n, k]` as real `[n, 2k]`: the dot product of two rows is the real part of their product."""
-    return np.concatenate([spectra.real, spectra.imag], axis=1)
-
-
 def source_and_number(name: str) -> tuple[str, int] | None:
-    """Where a SUN 09 image came from, as its file name tells.
+    """Where a SUN 09 image came from and its number there, as its file name tells; None for other names.
 
-    `c_coast_coast_nat739.jpg` is number 739 of the source `nat`. `m_mountain_snowy_mountain_n213007.jpg`
-    and `c_coast_551034.jpg` are frames of numbered stock photograph discs: frame 7 of disc 213 and frame 34
-    of disc 551, so the disc is part of the source.
-
-    Args:
-        name: file name.
-
-    Returns:
-        The source and the number in it, or None where the name carries no such number (names of web
-        searches, random numbers with leading zeros).
+    `c_coast_coast_nat739.jpg` is number 739 of the source `nat`. `m_mountain_snowy_mountain_n213007.jpg` and
+    `c_coast_551034.jpg` are frame 7 of the stock photograph disc 213 and frame 34 of disc 551.
     """
     token = Path(name).stem.rsplit("_", 1)[-1]
     if match := re.fullmatch(r"n?([1-9]\d{1,2})(\d{3})", token):
@@ -261,23 +218,13 @@ def source_and_number(name: str) -> tuple[str, int] | None:
 
 
 def series_pairs(paths: Sequence[str | os.PathLike[str]], gap: int = SERIES_GAP) -> list[tuple[int, int]]:
-    """Pairs of SUN 09's images of one class and one source whose numbers follow each other.
+    """Pairs of positions of SUN 09's images of one folder and source whose numbers differ by `gap` at most.
 
-    Photographers shoot a subject several times, and neighbouring numbers are often the same place and
-    light. Images are compared within their folder only: a coast and a forest are not one subject.
-
-    Args:
-        paths: image files, each in a folder named after its class.
-        gap: how far apart two numbers may be.
-
-    Returns:
-        Positions in `paths`, the lower number first.
+    Photographers shoot a subject several times, and neighbouring numbers are often the same place and light.
     """
-    numbered = [source_and_number(Path(path).name) for path in paths]
-    return _neighbours(
-        [number and (Path(path).parent.name, *number) for path, number in zip(paths, numbered, strict=True)],
-        gap,
-    )
+    files = [Path(path) for path in paths]
+    numbered = [(file, source_and_number(file.name)) for file in files]
+    return _neighbours([number and (file.parent.name, *number) for file, number in numbered], gap)
 
 
 def _neighbours(numbered: Sequence[tuple | None], gap: int) -> list[tuple[int, int]]:
@@ -285,40 +232,31 @@ def _neighbours(numbered: Sequence[tuple | None], gap: int) -> list[tuple[int, i
     order = sorted((entry, position) for position, entry in enumerate(numbered) if entry)
     return [
         (first, second)
-        for (one, first), (after, second) in itertools.pairwise(order)
-        if one[:-1] == after[:-1] and after[-1] - one[-1] <= gap
+        for (before, first), (after, second) in itertools.pairwise(order)
+        if before[:-1] == after[:-1] and after[-1] - before[-1] <= gap
     ]
 
 
 def related(paths: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Pairs of images, of any names, that belong together.
+    """Pairs of images, of any names, that belong together, as two positions and what they are.
 
-    Args:
-        paths: image files.
-        labels: of each.
-
-    Returns:
-        Two positions, and `copy` for what shows nearly the same, or `series` for frames of one folder whose names
-        differ by a number that follows the other's, and that look alike.
+    `copy` is what shows nearly the same; `series` are frames of one folder whose names differ by a number that follows
+    the other's, and that look alike.
     """
     duplicates = near_duplicates(paths, labels)
     pairs = [(int(a), int(b), "copy") for a, b in zip(duplicates["first"], duplicates["second"], strict=True)]
-    numbers = [re.fullmatch(r"(.*?)(\d{1,18})(\D*)", Path(path).stem) for path in paths]
-    numbered = [
-        number and (str(Path(path).parent), number[1], number[3], int(number[2]))
-        for path, number in zip(paths, numbers, strict=True)
-    ]
-    neighbours = _neighbours(numbered, SERIES_GAP)
+    files = [Path(path) for path in paths]
+    numbers = [(file.parent, re.fullmatch(r"(.*?)(\d{1,18})(\D*)", file.stem)) for file in files]
+    neighbours = _neighbours(
+        [match and (str(folder), match[1], match[3], int(match[2])) for folder, match in numbers], SERIES_GAP
+    )
     seen = sorted({position for pair in neighbours for position in pair})
-    frames = dict(zip(seen, map(_frame, _decoded([paths[position] for position in seen], 64)), strict=True))
+    small = (image.resize((8, 8), Image.Resampling.BOX) for image in _decoded([paths[i] for i in seen], 64))
+    frames = dict(zip(seen, (np.asarray(image, dtype=float) for image in small), strict=True))
     for first, second in neighbours:
-        one, other = frames[first], frames[second]
-        parts = [frame - frame.mean(axis=(0, 1)) for frame in (one, other)]  # without their colours
-        layout = (parts[0] * parts[1]).mean() / max(parts[0].std() * parts[1].std(), 1e-9)
-        if layout >= SERIES_LAYOUT and np.abs(one - other).mean() <= SERIES_LEVELS:
+        both = np.array([frames[first], frames[second]])
+        colourless = both - both.mean(axis=(1, 2), keepdims=True)
+        layout = colourless.prod(axis=0).mean() / max(colourless[0].std() * colourless[1].std(), 1e-9)
+        if layout >= SERIES_LAYOUT and np.abs(both[0] - both[1]).mean() <= SERIES_LEVELS:
             pairs.append((first, second, "series"))
     return pairs
-
-
-def _frame(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.resize((8, 8), Image.Resampling.BOX), dtype=float)

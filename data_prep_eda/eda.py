@@ -1,13 +1,12 @@
 """What the images look like, in numbers: names, light and colour, spectra, and how the classes differ.
 
-Notebook 01 draws what this module measures. Nothing here changes a file.
+Notebook 01 draws what this module measures.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,25 +38,14 @@ BANDS = {"coarse": (2, 8), "medium": (8, 24), "fine": (24, 56)}  # cycles per im
 
 
 def read_names(names: Sequence[str]) -> pd.DataFrame:
-    """What the file names say.
+    """What file names say, a row a name: `category` and `first_label`; empty strings where one doesn't say.
 
     `m_mountain_snowy_forest_nat212.jpg` was filed under the SUN category `mountain_snowy`; the image
     came from the folder `forest` of Oliva and Torralba's collection.
-
-    Args:
-        names: file names.
-
-    Returns:
-        Frame with a row a name: `category` and `first_label`; empty strings where a name doesn't say.
     """
-    rows = []
-    for name in names:
-        stem = Path(name).stem
-        category = next((c for c in CATEGORIES if re.match(rf"[a-z]_{c}(_|$)", stem)), "")
-        rest = stem[len(category) + 3 :] if category else ""
-        label = re.match(rf"({'|'.join(FIRST_LABELS)})_[a-z]+\d+$", rest)
-        rows.append({"category": category, "first_label": label[1] if label else ""})
-    return pd.DataFrame(rows, columns=["category", "first_label"])
+    pattern = rf"^[a-z]_(?P<category>{'|'.join(CATEGORIES)})"
+    pattern += rf"(?:_(?P<first_label>{'|'.join(FIRST_LABELS)})_[a-z]+\d+$|_|$)"
+    return pd.Series([Path(name).stem for name in names], dtype=str).str.extract(pattern).fillna("")
 
 
 @dataclass(frozen=True)
@@ -65,17 +53,13 @@ class Survey:
     """What one look at every image gives.
 
     Attributes:
-        measures: a row an image. `width` and `height` in pixels, `mode` and size in `kilobytes` of the
-            file; `lightness` (mean L*) and `contrast` (standard deviation of L*); `chroma` (mean distance from
-            grey), `green_red` and `blue_yellow` (mean a* and b*); `sky` (mean L* of the upper third less that
-            of the lower third); `slope` of the amplitude spectrum; the shares of spectral energy in
-            `upright` structure (trunks), `level` structure (horizons) and `oblique` structure (ridges).
-        mean_images: label to the mean of its images, `uint8 [size, size, 3]`, averaged in linear
-            light, as many exposures on one film would be.
-        mean_spectra: label to the mean log amplitude spectrum, `float64 [size, size]`, frequency zero at the
-            centre: the class's spectral signature.
-        energy: spectral energy of each image by band and direction, `float64 [n, bands, orientations]`,
-            see `orientation_energy`.
+        measures: a row an image. `width`, `height`, `mode` and `kilobytes` of the file; `lightness` (mean L*) and
+            `contrast` (standard deviation of L*); `chroma` (mean distance from grey), `green_red` and `blue_yellow`
+            (mean a* and b*); `sky` (mean L* of the upper third less that of the lower third); `slope` of the amplitude
+            spectrum; the shares of spectral energy in `upright` structure (trunks), `level` (horizons) and `oblique`.
+        mean_images: label to the mean of its images, `uint8 [size, size, 3]`, averaged in linear light.
+        mean_spectra: label to the mean log amplitude spectrum, `float64 [size, size]`, frequency zero at the centre.
+        energy: `orientation_energy` of each image, `float64 [n, bands, orientations]`.
     """
 
     measures: pd.DataFrame
@@ -89,32 +73,25 @@ def survey(
     labels: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """Measures images.
-
-    Args:
-        paths: image files.
-        labels: label of each.
-        progress: called with (done, all).
-    """
+    """Measures image files with their labels; `progress` is called with (done, all)."""
     labels = np.asarray(labels)
-    light = {label: np.zeros((SIZE, SIZE, 3)) for label in sorted(set(labels.tolist()))}
+    light = {label: np.zeros((SIZE, SIZE, 3)) for label in np.unique(labels).tolist()}
     spectra = {label: np.zeros((SIZE, SIZE)) for label in light}
     rows, energies = [], []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for label, (row, image, amplitude) in zip(labels, pool.map(_measure, paths), strict=True):
             energies.append(orientation_energy(amplitude))
-            rows.append(row | _directions(energies[-1]))
+            share = energies[-1].sum(axis=0) / max(energies[-1].sum(), 1e-12)
+            upright, level = share[[0, 1, -1]].sum(), share[3:6].sum()  # three sectors of eight each
+            rows.append(row | {"upright": upright, "level": level, "oblique": 1 - upright - level})
             light[label] += (image / 255.0) ** 2.2
             spectra[label] += np.log(amplitude + 1e-3)
             if progress:
                 progress(len(rows), len(paths))
     n = {label: (labels == label).sum() for label in light}
-    return Survey(
-        pd.DataFrame(rows),
-        {label: np.round((light[label] / n[label]) ** (1 / 2.2) * 255).astype(np.uint8) for label in light},
-        {label: spectra[label] / n[label] for label in spectra},
-        np.array(energies),
-    )
+    images = {label: ((light[label] / n[label]) ** (1 / 2.2) * 255).round().astype(np.uint8) for label in n}
+    spectra = {label: spectra[label] / n[label] for label in n}
+    return Survey(pd.DataFrame(rows), images, spectra, np.array(energies))
 
 
 def _measure(path: str | os.PathLike[str]) -> tuple[dict[str, float | str], np.ndarray, np.ndarray]:
@@ -139,27 +116,11 @@ def _measure(path: str | os.PathLike[str]) -> tuple[dict[str, float | str], np.n
     return row, image, amplitude
 
 
-def _directions(energy: np.ndarray) -> dict[str, float]:
-    """Shares of upright, level and oblique structure; upright and level take three sectors of eight each."""
-    share = energy.sum(axis=0) / max(energy.sum(), 1e-12)
-    upright, level = share[[0, 1, -1]].sum(), share[3:6].sum()
-    return {"upright": upright, "level": level, "oblique": 1 - upright - level}
-
-
 def amplitude_spectrum(lightness: np.ndarray) -> np.ndarray:
-    """Amplitude of an image's Fourier transform, the centre at zero frequency.
+    """Amplitude of the Fourier transform of `lightness`, `float64 [size, size]`; frequency zero is at `size // 2`.
 
-    The local contrast is evened out first and the border faded out, as in the spatial envelope: a bright
-    sky would otherwise outweigh everything, and the edge of the image would show as a cross.
-
-    Args:
-        lightness: `[size, size]`.
-
-    Returns:
-        `float64 [size, size]`; row and column `size // 2` hold frequency zero.
-
-    Source: A. Oliva and A. Torralba, "Modeling the shape of the scene: a holistic representation of the
-    spatial envelope", International Journal of Computer Vision 42 (2001), section 3.
+    The local contrast is evened out first and the border faded out, as in the spatial envelope (Oliva and Torralba,
+    2001, section 3): a bright sky would otherwise outweigh everything, and the edge would show as a cross.
     """
     size = lightness.shape[0]
     detail = lightness - gaussian_filter(lightness, size / 12, mode="reflect", truncate=2.5)
@@ -177,14 +138,10 @@ def _frequencies(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def orientation_energy(amplitude: np.ndarray) -> np.ndarray:
-    """Spectral energy by scale and direction.
+    """Spectral energy by scale and direction, `[bands, orientations]`, of an `amplitude_spectrum`.
 
-    Args:
-        amplitude: `[size, size]`, from `amplitude_spectrum`.
-
-    Returns:
-        `[bands, orientations]`, in the order of `BANDS`. Sector k is centred on k times 22.5 degrees from
-        the horizontal axis of the spectrum; sector 0 is upright structure, the middle one level structure.
+    Sector k is centred on k times 22.5 degrees from the horizontal axis of the spectrum; sector 0 is upright structure,
+    the middle one level structure.
     """
     radius, direction = _frequencies(amplitude.shape[0])
     sector = np.round(direction / np.pi * ORIENTATIONS).astype(int) % ORIENTATIONS
@@ -196,27 +153,19 @@ def orientation_energy(amplitude: np.ndarray) -> np.ndarray:
 
 
 def spectral_slope(amplitude: np.ndarray) -> float:
-    """Slope of log amplitude over log frequency, averaged over directions.
-
-    Source: A. Torralba and A. Oliva, "Statistics of natural image categories", Network 14 (2003).
-    """
+    """Slope of log amplitude over log frequency, averaged over directions (Torralba and Oliva, 2003)."""
     radius = np.round(_frequencies(amplitude.shape[0])[0]).astype(int)
     rings = np.bincount(radius.ravel(), weights=amplitude.ravel()) / np.bincount(radius.ravel())
     used = np.arange(10, amplitude.shape[0] // 2 - 8)  # below, the evening out of contrast took away
     return float(np.polyfit(np.log(used), np.log(rings[used] + 1e-9), 1)[0])
 
 
-def compare_scenes(measures: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Tests whether measures differ between the classes, and says by how much.
+def compare_classes(measures: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Tests whether measures, a column each, differ between the classes, and says by how much.
 
-    Kruskal and Wallis' test asks whether the classes differ at all; it assumes no distribution. The p-values
-    are corrected for their number (Holm). The effect size epsilon squared is the share of the rank variance
-    that the class explains. For each pair of classes, Cliff's delta is
-    the chance that an image of the first exceeds one of the second, less the chance of the reverse.
-
-    Args:
-        measures: a column a measure, a row an image.
-        labels: label of each row.
+    Kruskal and Wallis' test asks whether the classes differ at all; it assumes no distribution. The p-values are
+    corrected for their number (Holm). The effect size epsilon squared is the share of the rank variance that the
+    class explains. Cliff's delta compares each pair of classes.
 
     Returns:
         Frame with a row a measure, largest effect first: median per class, `H`, `p`, `epsilon2`, and
@@ -256,14 +205,10 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def cramers_v(table: pd.DataFrame) -> tuple[float, float]:
-    """Association of two categorical variables.
-
-    Args:
-        table: counts.
+    """Association of two categorical variables, of which `table` holds the counts.
 
     Returns:
-        Cramér's V with Bergsma's (2013) correction for small counts, 0 to 1, and the p-value of the
-        chi-squared test.
+        Cramér's V, 0 to 1, with Bergsma's (2013) correction for small counts, and the chi-squared test's p-value.
     """
     counts = table.to_numpy()
     counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]

@@ -18,28 +18,19 @@ if __name__ == "__main__":
 import argparse
 import csv
 import hashlib
-import io
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
-from data_prep_eda.dataset import (
-    REPOSITORY,
-    SPLITS,
-    Dataset,
-    DatasetError,
-    label_key,
-    load_dataset,
-    printable,
-    study_split,
-    study_splits,
-)
+from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError, label_key, load_dataset, printable
 from data_prep_eda.duplicates import connected, groups, related
 from data_prep_eda.files import one_at_a_time
-from data_prep_eda.grouping import grouped_split
+from data_prep_eda.manifests import SPLITS
+from data_prep_eda.split_rules import grouped_split, study_split, study_splits
 from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
 
 MANIFEST_NAME = "manifest.csv"
@@ -63,8 +54,7 @@ def prepare(
 
     Args:
         images: source file, label and split of each.
-        out: folder to write, with `<split>/<label>/<name>` and `manifest.csv` (path, label, split, size and
-            SHA-256 of each) in it.
+        out: folder to write, with `<split>/<label>/<name>` and `manifest.csv` in it.
         archive: zip file to write, or None for none.
         report: called with a sentence about what was done.
 
@@ -72,44 +62,43 @@ def prepare(
         Whether anything was written.
 
     Raises:
-        PreparationError: two images have one name, or `out` holds files that this function did not
-            write; they are left alone.
+        PreparationError: two images have one name, or `out` holds others' files, which are left alone.
     """
-    rows = {}
-    sources = {}
+    sources: dict[str, Path] = {}
+    rows: dict[str, dict[str, str]] = {}
     for source, label, split in images:
         inside = [label_key(folder) for folder in source.parts[:-1]]
         depth = inside[::-1].index(label_key(label)) if label_key(label) in inside else 0
         path = "/".join((split, label, *source.parts[len(inside) - depth :]))  # subfolders of a class stay
-        if path in rows:
+        if path in sources:
             raise PreparationError(
                 f"Expected every image once, found {printable(path)} twice: "
-                f"{printable(sources[path])} and {printable(source)}. "
-                f"Rename or remove one."
+                f"{printable(sources[path])} and {printable(source)}. Rename or remove one."
             )
         sources[path] = source
-        rows[path] = (
-            {"path": path, "name": source.name, "label": label, "split": split}
-            | {"bytes": str(source.stat().st_size), "sha256": _sha256(source)}
-        )  # fmt: skip
+        values = (path, source.name, label, split, str(source.stat().st_size), _sha256(source))
+        rows[path] = dict(zip(COLUMNS, values, strict=True))
     rows = dict(sorted(rows.items()))
 
     previous = out.with_name(f".{out.name}.previous")
     _recover(out, previous)
-    foreign = _foreign_files(out)
-    if foreign:
+    known = _manifest(out)
+    files = (path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if not path.is_dir())
+    ours = {*known, MANIFEST_NAME}
+    if foreign := [f for f in files if f not in ours and Path(f).name not in (".DS_Store", "Thumbs.db")]:
         raise PreparationError(
             f"Expected {out} to hold only what this command wrote, found {printable(foreign[0])} and "
             f"{len(foreign) - 1} more. Move them away, or name another folder with --out."
         )
 
-    changed = False
-    if _manifest(out) != rows or not _intact(out, rows):
+    changed = known != rows or not all(
+        (out / path).is_file() and _sha256(out / path) == row["sha256"] for path, row in rows.items()
+    )
+    if changed:
         _replace(out, previous, rows, sources)
         report(f"{out}: {len(rows)} images, copied, and {MANIFEST_NAME}")
-        changed = True
     if archive is not None:
-        content = [*((path, out / path) for path in rows), (MANIFEST_NAME, out / MANIFEST_NAME)]
+        content = [(path, out / path) for path in (*rows, MANIFEST_NAME)]
         if changed or not zip_matches(archive, content):
             write_zip(archive, content)
             report(f"{archive}: the same, {archive.stat().st_size / 1e6:.1f} MB")
@@ -126,7 +115,10 @@ def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources
         for path, source in sources.items():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, part / path)
-        (part / MANIFEST_NAME).write_bytes(_as_csv(rows).encode("utf-8", "surrogateescape"))
+        with _open_manifest(part, "w") as stream:
+            writer = csv.DictWriter(stream, COLUMNS)  # its line ends make it quote names that hold one
+            writer.writeheader()
+            writer.writerows(rows.values())
         if out.exists():
             out.rename(previous)
         part.rename(out)
@@ -139,40 +131,22 @@ def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources
 
 def _recover(out: Path, previous: Path) -> None:
     """Brings the old folders back if a run was killed between taking them away and putting the new ones."""
-    if previous.exists():
-        if out.exists():
-            shutil.rmtree(previous)
-        else:
-            previous.rename(out)
+    if previous.exists() and not out.exists():
+        previous.rename(out)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _open_manifest(folder: Path, mode: str) -> TextIO:
+    return (folder / MANIFEST_NAME).open(mode, newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def _manifest(out: Path) -> dict[str, dict[str, str]]:
     """The rows of a folder's manifest by path; none if it has no manifest."""
     try:
-        with (out / MANIFEST_NAME).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        with _open_manifest(out, "r") as stream:
             return {row["path"]: row for row in csv.DictReader(stream) if row.get("path")}
     except (OSError, csv.Error):
         return {}
-
-
-def _as_csv(rows: dict[str, dict[str, str]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS)  # its line ends make it quote names that hold one
-    writer.writeheader()
-    writer.writerows(rows.values())
-    return stream.getvalue()
-
-
-def _intact(out: Path, rows: dict[str, dict[str, str]]) -> bool:
-    """Whether every file of the manifest is there with the right content."""
-    return all((out / path).is_file() and _sha256(out / path) == row["sha256"] for path, row in rows.items())
-
-
-def _foreign_files(out: Path) -> list[str]:
-    """Files below a folder that its manifest doesn't name, as paths in it."""
-    known = {*_manifest(out), MANIFEST_NAME}
-    found = (path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if not path.is_dir())
-    return [path for path in found if path not in known and Path(path).name not in (".DS_Store", "Thumbs.db")]
 
 
 def _sha256(path: Path) -> str:
@@ -181,11 +155,7 @@ def _sha256(path: Path) -> str:
 
 
 def zip_beside(out: Path, named: Path | None) -> Path:
-    """The zip file that is written beside a folder, or the one that was named.
-
-    Raises:
-        PreparationError: the folder can have none, or the file would lie in it.
-    """
+    """The zip file that is written beside a folder, or the one that was named, unless it lies where none may."""
     if out == out.parent:
         raise PreparationError(
             f"Expected a folder to write, found {out}, which is a whole disk. Name one with --out."
@@ -207,13 +177,12 @@ def _seed(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    here = Path(__file__).parent
     parser = argparse.ArgumentParser(
         prog="python -m data_prep_eda.split", description=__doc__.splitlines()[0]
     )
     add = parser.add_argument
     source_help = "folder with one subfolder per class (default: what data_prep_eda.sun09 wrote)"
-    add("--source", type=Path, default=here / "data_sun09", help=source_help)
+    add("--source", type=Path, default=Path(__file__).with_name("data_sun09"), help=source_help)
     add("--out", type=Path, default=REPOSITORY / "data", help="folder to write")
     add("--zip", type=Path, help="zip file to write (default: OUT.zip)")
     add("--no-zip", action="store_true", help="write no zip file")
@@ -244,14 +213,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(frame.groupby(["label", "split"]).size().unstack(fill_value=0)[list(SPLITS)].to_string())
         for row in data.rejected.itertuples():
             print(f"left out: {printable(row.path)}: {row.reason}", file=sys.stderr)
-        print(*data.notes, sep="\n", end="\n" * bool(data.notes), file=sys.stderr)
+        for note in data.notes:
+            print(note, file=sys.stderr)
+        images = [(Path(row.path), row.label, row.split) for row in frame.itertuples()]
         with one_at_a_time(out.parent):  # two would clear each other's unfinished folders away
-            changed = prepare(
-                [(Path(row.path), row.label, row.split) for row in frame.itertuples()],
-                out,
-                None if options.no_zip else archive,
-                report=print,
-            )
+            changed = prepare(images, out, None if options.no_zip else archive, report=print)
     except (DatasetError, PreparationError, ForeignFile) as error:
         print(error, file=sys.stderr)
         return 1
@@ -269,15 +235,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _splits(data: Dataset, frame: pd.DataFrame, rule: str | None, seed: int) -> Sequence[str]:
     """The split of each image by a rule; None for that of the data set."""
+    if rule == "grouped" and data.source == "own":
+        pairs = [pair[:2] for pair in related(frame["path"], frame["label"])]
+        return grouped_split(frame["label"], connected(len(frame), pairs), seed)
     if rule == "grouped":
-        pairs = related(frame["path"], frame["label"]) if data.source == "own" else None
-        together = (
-            groups(frame["path"]) if pairs is None else connected(len(frame), [pair[:2] for pair in pairs])
-        )
-        return grouped_split(frame["label"], together, seed)
+        return grouped_split(frame["label"], groups(frame["path"]), seed)
     if rule == "study" and data.source == "own":
         splits = frame.groupby("label")["name"].transform(lambda names: names.map(study_split(names)))
-        return splits.where(~frame["name"].isin(study_splits()), frame["name"].map(study_splits()))
+        return frame["name"].map(study_splits()).fillna(splits)
     return frame["split"]
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from data_prep_eda import dataset
+from data_prep_eda import cache
 
 
 @pytest.fixture(autouse=True)
 def a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Each test decides for itself; nothing that was kept from another run answers for it."""
-    monkeypatch.setattr(dataset, "CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr(cache, "CACHE", tmp_path_factory.mktemp("cache"))

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep_eda import dataset
+from data_prep_eda import cache, dataset
 from data_prep_eda.dataset import DatasetError, load_dataset, resolve_data_dir
 from data_prep_eda.other_sources import load_sources
+from data_prep_eda.split_rules import study_splits
 from data_prep_eda.sun09 import CLASSES
 
 
@@ -127,7 +128,7 @@ def test_fingerprint_tells_an_unreadable_image(images, monkeypatch):
 
 
 def test_sun09_names_get_the_studys_split_also_when_some_are_missing(images):
-    names = [name for name, split in dataset.study_splits().items() if "coast_n" in name and split == "test"][
+    names = [name for name, split in study_splits().items() if "coast_n" in name and split == "test"][
         :3
     ]
     for number, name in enumerate(names):
@@ -334,9 +335,9 @@ def test_images_are_decoded_once_per_fingerprint(images, monkeypatch):
 def test_a_cache_that_is_no_use_only_costs_time(images, monkeypatch, tmp_path, harm):
     if harm == "unwritable":
         (tmp_path / "file").touch()
-        monkeypatch.setattr(dataset, "CACHE", tmp_path / "file")
+        monkeypatch.setattr(cache, "CACHE", tmp_path / "file")
     first = load_dataset(str(images))
-    for path in dataset.CACHE.rglob("*.json"):
+    for path in cache.CACHE.rglob("*.json"):
         path.write_text("{")
     assert load_dataset(str(images)).images.equals(first.images)
 
@@ -388,7 +389,7 @@ def test_a_pipe_is_listed_and_not_waited_for(images):
 
 
 def test_the_cache_may_lie_in_the_home_folder(tmp_path):
-    program = "from data_prep_eda.dataset import CACHE; print(CACHE)"
+    program = "from data_prep_eda.cache import CACHE; print(CACHE)"
     environment = os.environ | {"SCENES_CACHE_DIR": "~/kept", "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == str(tmp_path / "kept")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep_eda import eda
-from data_prep_eda.dataset import MANIFEST
+from data_prep_eda.manifests import MANIFEST
 
 SIZE = eda.SIZE
 
@@ -93,15 +93,15 @@ def test_every_name_of_the_study_has_a_category():
 
 def test_comparison_tells_what_differs_from_what_does_not():
     rng = np.random.default_rng(0)
-    scenes = np.repeat(["coast", "forest", "mountain"], 60)
+    labels = np.repeat(["coast", "forest", "mountain"], 60)
     measures = pd.DataFrame(
         {
             "same": rng.normal(size=180),
-            "level": np.where(scenes == "coast", 5, 0) + rng.normal(size=180),
+            "level": np.where(labels == "coast", 5, 0) + rng.normal(size=180),
             "constant": np.ones(180),
         }
     )
-    table = eda.compare_scenes(measures, scenes)
+    table = eda.compare_classes(measures, labels)
     assert table.index[0] == "level"
     assert table.loc["level", "p"] < 1e-10 and table.loc["level", "epsilon2"] > 0.5
     assert table.loc["level", "delta coast/forest"] > 0.95

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep_eda.dataset import MANIFEST, SAMPLE, SPLITS, study_split
+from data_prep_eda.dataset import SAMPLE
+from data_prep_eda.manifests import MANIFEST, SPLITS
 from data_prep_eda.split import PreparationError, main, prepare
+from data_prep_eda.split_rules import study_split
 from data_prep_eda.sun09 import CLASSES
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep_eda.dataset import SPLITS
-from data_prep_eda.grouping import grouped_split
+from data_prep_eda.manifests import SPLITS
+from data_prep_eda.split_rules import grouped_split
 
 
 @settings(deadline=None, max_examples=4)

@@ -1,16 +1,41 @@
-"""Splits that keep images that belong together on one side; `duplicates` says which do."""
+"""The rules by which images are split: the original project's, by name, and one that keeps groups whole."""
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep_eda.manifests import SPLITS
+from data_prep_eda.manifests import MANIFEST, SPLITS, read_manifest
 
 SHARE = 0.1  # of the images of a class, for validation and for test each
+
+
+def study_split(names: Sequence[str]) -> dict[str, str]:
+    """The original project's rule: file name to split, for the images of one class; all their names differ.
+
+    The names are sorted; with m = a tenth of them, rounded, and gap = n // m, every gap-th image goes to validation
+    and the one after it to test, m each. With fewer than three names all are for training. Neighbouring names are often
+    neighbouring shots, so the rule puts much of what is alike on both sides (see notebook 02).
+    """
+    ordered = sorted(names)
+    splits = dict.fromkeys(ordered, "train")
+    if len(ordered) >= 3:
+        m = max(1, round(SHARE * len(ordered)))
+        gap = len(ordered) // m
+        for i in range(m):
+            splits[ordered[i * gap]] = "validation"
+            splits[ordered[i * gap + 1]] = "test"
+    return splits
+
+
+@functools.cache
+def study_splits() -> dict[str, str]:
+    """File name to split of the original project, for the 1,158 images of its data set."""
+    return {row["filename"]: row["seed_split"] for row in read_manifest(MANIFEST)}
 
 
 def grouped_split(labels: Sequence[str], group: Sequence[int], seed: int = 20) -> np.ndarray:
@@ -21,7 +46,7 @@ def grouped_split(labels: Sequence[str], group: Sequence[int], seed: int = 20) -
 
     Args:
         labels: label of each image.
-        group: group number of each image; a group lands in one split.
+        group: group number of each image; `duplicates` says which images belong together.
         seed: which of the many possible splits.
 
     Returns:
@@ -29,16 +54,15 @@ def grouped_split(labels: Sequence[str], group: Sequence[int], seed: int = 20) -
     """
     labels, group = np.asarray(labels), np.asarray(group)
     classes = np.unique(labels)
-    splits = np.full(len(labels), "train", dtype="<U10")
     if min(len(np.unique(group[labels == label])) for label in classes) >= 20:
         from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
 
         folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
+        splits = np.full(len(labels), "train", dtype="<U10")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # uneven folds are expected with few images
-            for name, (_, fold) in zip(
-                ("validation", "test"), folds.split(labels, labels, group), strict=False
-            ):
+            parts = folds.split(labels, labels, group)
+            for name, (_, fold) in zip(("validation", "test"), parts, strict=False):
                 splits[fold] = name
         if all(len(np.unique(splits[labels == label])) == len(SPLITS) for label in classes):
             return splits
