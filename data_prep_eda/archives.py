@@ -26,6 +26,8 @@ MAX_HEADERS = 2**22  # bytes of tar headers for one member; `tarfile` keeps them
 MAX_MEMBER = 2**40  # more is damage; a compressed tar would be read on for it without end
 MAX_DIRECTORY = 2**24  # bytes of a zip's directory, which is read whole: that of 130,000 images
 MAX_WINDOW = 2**28  # bytes that a decoder of xz may take; `xz -9` needs a quarter
+# Methods of zip; what is compressed otherwise, zipfile unpacks without bounds.
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 CHUNK = 2**18  # bytes read at a time
 BLOCK = tarfile.BLOCKSIZE
 BROKEN = (
@@ -35,7 +37,7 @@ BROKEN = (
     lzma.LZMAError,
     EOFError,
     ValueError,
-    RecursionError,
+    RuntimeError,
 )
 
 
@@ -64,7 +66,7 @@ def read_image(member: Member) -> tuple[bytes, str]:
         load_image(content, 32)
     except ImageError as error:
         return b"", str(error)
-    except (*BROKEN, NotImplementedError, RuntimeError) as error:  # the last for what is encrypted
+    except BROKEN as error:
         return b"", f"unreadable in its archive ({error})"
     return content, ""
 
@@ -96,9 +98,7 @@ UNPACK = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": _Xz}  # by what
 def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
     """The members of a tar, a zip or a folder, and the position behind the last one, where that is known.
 
-    Args:
-        path: the archive or folder.
-        out: folder that is being filled; left out where it lies in the source.
+    The folder `out`, which is being filled, is left out where it lies in the source.
 
     Raises:
         AcquisitionError: there is nothing, or nothing that can be read to its end.
@@ -127,9 +127,7 @@ def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], i
 def tar_members(stream: io.BufferedReader, position: int = 0) -> tuple[Iterator[Member], bool]:
     """Members of a tar archive, one after the other, in constant memory, and whether it is uncompressed.
 
-    Args:
-        stream: the archive.
-        position: where in it the stream stands, at a member's header; only an uncompressed one is read from its middle.
+    The stream stands at `position`, at a member's header; only an uncompressed archive is read from its middle.
 
     Raises:
         AcquisitionError: the archive is no tar, truncated or damaged; most while members are asked for.
@@ -193,9 +191,8 @@ def _in_tar(file: _Forward) -> Iterator[Member]:
                 raise tarfile.ReadError(f"a member claims {info.size} bytes")
             plain = info.isreg() and not info.issparse()
             oddity = "" if plain else "a link, device or folder in the archive, not a file"
-            yield Member(
-                info.name, info.size, oddity, functools.partial(file.take, info.size), archive.offset
-            )
+            read = functools.partial(file.take, info.size)
+            yield Member(info.name, info.size, oddity, read, archive.offset)
             archive.members.clear()  # else they are all remembered
             archive.pax_headers.clear()
             file.allowance = MAX_HEADERS
@@ -237,10 +234,7 @@ def _in_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
     for info in archive.infolist():
         end += info.compress_size
         oddity = "a folder in the archive, not a file" if info.is_dir() else ""
-        if info.compress_type not in (
-            zipfile.ZIP_STORED,
-            zipfile.ZIP_DEFLATED,
-        ):  # zipfile has no bounds for it
+        if info.compress_type not in BOUNDED:
             oddity = f"compressed by method {info.compress_type} of zip, which is not read; unpack it and name the folder"
         yield Member(info.filename, info.file_size, oddity, functools.partial(read, info), end)
 

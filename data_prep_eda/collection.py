@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -19,14 +19,11 @@ ATTEMPTS = 3  # unusable members for one image, after which no further one is tr
 
 
 def match(path: str, names: Mapping[str, str]) -> str | None:
-    """The wanted path that a path in an archive or folder stands for; what is wanted is never written elsewhere.
+    """The wanted path that a path in an archive or folder stands for; None also for one that leads out of it.
 
     Args:
         path: path in the source.
         names: `<folder>/<name>`, `*/<name>` or `*/<stem>` for any folder, or `<name>` for none, to the wanted path.
-
-    Returns:
-        None for everything else: other files, absolute paths, paths with `..`.
     """
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or "\\" in path or "\0" in path or ".." in parts:
@@ -75,8 +72,7 @@ class Collection:
         Args:
             members: of a source.
             names: what `match` knows the images by.
-            total: position behind the last member, where it is known.
-            start: position of the first.
+            total: position behind the last member, where it is known; `start` is that of the first.
 
         Yields:
             Each member when it is dealt with.
@@ -118,8 +114,7 @@ class Collection:
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each image that is there."""
-        contents = ((path, (self.out / path).read_bytes()) for path in sorted(self.available))
-        return {path: hashlib.sha256(content).hexdigest() for path, content in contents}
+        return {path: sha256((self.out / path).read_bytes()).hexdigest() for path in sorted(self.available)}
 
     def differing(self) -> str:
         """A sentence on images that aren't those of the manifest to the byte; empty if there are none."""
@@ -130,12 +125,11 @@ class Collection:
     def write_missing(self, folder: str = "") -> None:
         """Lists in `missing.txt` what isn't in the folder, or in one inside of it, with the reason."""
         missing = sorted(path for path in self.wanted.keys() - self.available if path.startswith(folder))
-        reasons = ((path, self.rejected.get(path, "not in the source")) for path in missing)
-        lines = [f"{path.removeprefix(folder)}: {reason}\n" for path, reason in reasons]
+        lines = (f"{p.removeprefix(folder)}: {self.rejected.get(p, 'not in the source')}\n" for p in missing)
         write_list(self.out / folder / "missing.txt", lines)
 
 
-def write_list(path: Path, lines: list[str]) -> None:
+def write_list(path: Path, lines: Iterable[str]) -> None:
     """Writes a text file of lines if it says something new; an empty one is removed."""
     text = "".join(lines)
     if not text:

@@ -16,13 +16,8 @@ from typing import Any
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside a file, which takes the file's place when the block ends without an error.
 
-    Readers never see half a file, and a write that is interrupted leaves what was there before.
-
-    Args:
-        path: the file to write; its folder is made if needed.
-
-    Yields:
-        Path to write to, hidden, and with the end of the file's own name, since some libraries go by it.
+    Readers never see half a file, and a write that is interrupted leaves what was there before. The folder is made if
+    needed; the temporary path is hidden, and has the end of the file's own name, since some libraries go by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +39,8 @@ def clear_leavings(folder: Path, name: str = "") -> None:
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Lets one process at a time into a block that writes in a folder, which is made if needed; others wait.
 
-    What is locked is the folder itself, so that nothing is left beside the files. Where it can't be locked, as on
-    Windows and on some network disks, nobody waits.
+    The folder itself is locked, so that nothing is left in it. Where that can't be, as on Windows and on some network
+    disks, nobody waits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -68,6 +63,4 @@ def write_text(path: str | os.PathLike[str], text: str, errors: str = "strict") 
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     """Writes a JSON file, indented for people, and returns its path."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    return write_text(
-        path, text, errors="backslashreplace"
-    )  # a file name that isn't text, as JSON escapes it
+    return write_text(path, text, errors="backslashreplace")  # as JSON escapes a file name that isn't text

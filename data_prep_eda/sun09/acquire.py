@@ -3,9 +3,8 @@
     python -m data_prep_eda.sun09                              # streams the archive (5.2 GB) from its web site
     python -m data_prep_eda.sun09 --source sun09.tar --out D   # or a tar, a zip, or a folder available
 
-The archive is read once, member by member, and only the images named in `sun09_manifest.csv` are kept.
-Each is decoded before it gets its name, so whatever is visible is whole; a run that was interrupted
-continues where it was. `python -m data_prep_eda.split` goes on from here.
+Only the images named in `sun09_manifest.csv` are kept. Each is decoded before it gets its name, so whatever is visible is
+whole; a run that was interrupted continues where it was. `python -m data_prep_eda.split` goes on from here.
 """
 
 from __future__ import annotations
@@ -61,7 +60,6 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
 
     Raises:
         AcquisitionError: the source can't be read to its end, or holds none of the images.
-        OSError: the folder can't be written to.
     """
     with one_at_a_time(out):
         clear_leavings(out)
@@ -85,8 +83,8 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
         if collection.complete:
             (out / POSITION).unlink(missing_ok=True)
         collection.write_missing()
-        lines = [f"{digest}  {path}\n" for path, digest in collection.digests().items()]
-        write_list(out / "checksums.sha256", lines)
+        digests = collection.digests().items()
+        write_list(out / "checksums.sha256", (f"{digest}  {path}\n" for path, digest in digests))
         # An archive that was read from is the user's, wherever it lies.
         if archive is not None and archive.resolve() != Path(source).expanduser().resolve():
             paths = (*sorted(collection.available), "checksums.sha256")

@@ -20,10 +20,9 @@ ANOTHER = "or name a copy available: --source sun09.tar."
 
 
 class WebFile(io.RawIOBase):
-    """A reader that goes on where it was after a fault; wrap it in `io.BufferedReader`.
+    """A reader for `io.BufferedReader` that asks for the rest with an HTTP range request after a fault.
 
-    After a fault it asks for the rest with an HTTP range request. A server without ranges sends the whole file again,
-    and what was already read is passed over.
+    A server without ranges sends the whole file again, and what was already read is passed over.
 
     Args:
         url: http or https address; spaces and letters outside ASCII are encoded.
@@ -59,7 +58,7 @@ class WebFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:
-        """Reads into a buffer what has come, a block at least; returns the number of bytes, 0 at the end of the file."""
+        """Reads what has come, a block at least; returns the number of bytes, 0 at the end of the file."""
         while len(self._rest) < BLOCK and (piece := next(self._pieces, b"")):
             self._rest += piece
         n = min(len(buffer), len(self._rest))

@@ -97,6 +97,15 @@ def test_absurd_sizes_are_refused(tmp_path, kind, size, form, sentence):
         listed(tmp_path / "a.tar.gz")
 
 
+def test_headers_without_end_are_refused(tmp_path):
+    info = tarfile.TarInfo("a.jpg")
+    info.type = tarfile.XHDTYPE
+    for number in (5_000, 50_000):
+        (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf() * number + bytes(1024)))
+        with pytest.raises(AcquisitionError, match="Expected a whole tar archive"):
+            listed(tmp_path / "a.tar.gz")
+
+
 def test_xz_that_asks_for_much_memory_is_refused(tmp_path, monkeypatch):
     path = write_tar(tmp_path / "a.tar.xz", tarfile.GNU_FORMAT, lzma.compress)
     monkeypatch.setattr(archives, "MAX_WINDOW", 2**16)
