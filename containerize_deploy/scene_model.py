@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from containerize_deploy.settings import memory_mb
+
 MODEL_FILE = Path(__file__).with_name("scene-classifier-model.tflite")
 
 MEMORY_PER_CPU_MB = 1769  # Lambda hands out CPU time with memory
@@ -134,8 +136,7 @@ def find_model(name: str | Path | None = None) -> Path:
 
 def cpus() -> int:
     """How many CPUs' worth of time this Lambda function has, by its memory (`os.cpu_count` says 2 at least); 1 elsewhere."""
-    memory = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    return max(1, int(memory) // MEMORY_PER_CPU_MB) if memory.isdecimal() else 1
+    return max(1, (memory_mb() or 0) // MEMORY_PER_CPU_MB)
 
 
 def _load(content: bytes) -> Interpreter:
