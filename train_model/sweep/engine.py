@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
 import subprocess
 import tempfile
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data_prep_eda.dataset import DatasetError, fingerprint, load_dataset
+from data_prep_eda.dataset import fingerprint, load_dataset
 from data_prep_eda.other_sources import find_sources
-from train_model.automation.notebook_run import COMPLETE, FAILED, run_notebook
+from train_model.automation.notebook_run import FAILED, run_notebook
 from train_model.parameters import ParameterError
 from train_model.sweep.grid import OUTPUT, Grid
 from train_model.sweep.store import LOG, METRICS, NOTEBOOK, STATUS, Store
@@ -30,162 +29,103 @@ Status = dict[str, Any]
 
 
 def images_fingerprint(data_dir: str = "", other_sources: str = "", **_: Any) -> str:
-    """Tells the images that a point's parameters name from others; DatasetError if they are not here."""
-    dataset = load_dataset(data_dir, check=False)
+    """Of the images that a point's parameters name; DatasetError if they are not here."""
+    dataset = load_dataset(data_dir)
     return f"{fingerprint(dataset.folder)}-{fingerprint(find_sources(other_sources, dataset))}"
 
 
-def is_done(grid: Grid, name: str, status: Status | None, data: str | None = None) -> bool:
-    """Whether a point needs no run: it completed, with these parameters, this notebook and these images.
+def run_point(grid: Grid, name: str, place: str) -> Status:
+    """Runs one point, leaves its results at an address, and returns its final status, as in `status.json`.
 
-    `data` is the images' fingerprint; `None` if they are not on this machine, and so can't be compared.
+    That is `status` (`complete` or `failed`), `seconds`, `failed_cell`, `error`, and what ran where: `parameters`,
+    `notebook`, `digest`, `data` (the fingerprint of the images), `host`, `started`.
     """
-    expected = {"status": COMPLETE, "parameters": grid.points[name], "digest": grid.digest}
-    expected |= {"data": data} if data else {}
-    return bool(status) and expected == {key: status.get(key) for key in expected}
-
-
-def run_point(
-    grid: Grid, name: str, parameters: dict[str, Any], data: str | None, out: str, folder: str | None = None
-) -> Status:
-    """Runs one point and leaves its results in the store.
-
-    Args:
-        grid: the sweep; only its notebook is read.
-        name: of the point.
-        parameters: its values.
-        data: fingerprint of the images that the sweep is on; `None` where they are not on the machine it started on.
-        out: address of the results.
-        folder: of this point below `out`; by default its name.
-
-    Returns:
-        The point's final status, as in its `status.json`: `status` (`complete` or `failed`), `seconds`, `failed_cell`,
-        `error`, and what ran where: `parameters`, `notebook`, `digest`, `data` (the fingerprint of the images), `host`,
-        `started`. What keeps the notebook from running, such as a full disk, fails the point too.
-    """
-    folder = name if folder is None else folder
-    status: Status = {"point": name, "status": "running", "parameters": parameters, "notebook": grid.notebook}
-    status |= {"digest": grid.digest, "host": socket.gethostname()}
-    status["started"] = datetime.now(UTC).isoformat(timespec="seconds")
-
-    def save(*cells: int) -> None:
-        content = status | ({"cells": cells} if cells else {})
-        store.write(f"{folder}/{STATUS}".lstrip("/"), json.dumps(content, indent=2).encode())
-
+    parameters, store = grid.points[name], Store(place)
+    status: Status = {"point": name, "status": "running", "parameters": parameters, "digest": grid.digest}
+    status |= {"host": socket.gethostname(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
-        store = Store(out)
         if grid.takes_data:
             status["data"] = images_fingerprint(**parameters)
-            if data not in (None, status["data"]):
-                raise DatasetError("the images here are others than where the sweep was started")
-        with store.workspace(folder) as results, tempfile.TemporaryDirectory(prefix="sweep-") as scratch:
-            save()
+        with store.workspace() as results, tempfile.TemporaryDirectory(prefix="sweep-") as scratch:
+            _save(store, status)
             notebook = Path(scratch, grid.notebook)
             notebook.write_text(grid.source, encoding="utf-8")
             values = parameters | {OUTPUT: str(results)}
-            progress = save if store.local else None
-            result = run_notebook(notebook, results / NOTEBOOK, values, log=results / LOG, progress=progress)
-            outcome, error = result.status, result.error
+            result = run_notebook(notebook, results / NOTEBOOK, values, log=results / LOG)
             if result.ok and not (results / METRICS).is_file():
-                outcome, error = FAILED, f"the notebook ran, but wrote no {METRICS} into its {OUTPUT}"
-        seconds = round(result.seconds, 2)
-        status |= {"status": outcome, "seconds": seconds, "failed_cell": result.failed_cell, "error": error}
-        save()  # last, so that a complete point has all its files
+                raise FileNotFoundError(f"the notebook ran, but wrote no {METRICS} into its {OUTPUT}")
+        status |= dataclasses.asdict(result) | {"seconds": round(result.seconds, 2)}
     except Exception as error:
         status |= {"status": FAILED, "error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-        with suppress(Exception):  # where nothing can be written, the caller still has the status
-            save()
+    return _save(store, status)  # last, so that a complete point has all its files
+
+
+def _save(store: Store, status: Status) -> Status:
+    store.write(STATUS, json.dumps(status, indent=2).encode())
     return status
 
 
 def run_points(
-    grid: Grid, data: dict[str, str | None], out: str, workers: int = 1, cluster: str | None = None
+    grid: Grid, names: Iterable[str], out: str, workers: int = 1, cluster: str | None = None
 ) -> Iterator[Status]:
-    """Runs all points of a grid and yields the final status of each as it ends.
+    """Runs points of a grid, with results at the address `out`, and yields the final status of each as it ends.
 
     Args:
-        grid: the points to run.
-        data: fingerprint of the images of each by its name.
-        out: address of the results.
-        workers: points at a time. One runs in this process, since a notebook's kernel is a process of its own;
-            more are Dask's, with cores and GPUs shared out among them.
+        workers: points at a time on this machine.
         cluster: address of the scheduler of a Dask cluster to run on instead.
 
     Raises:
-        ParameterError: the cluster cannot be reached, or writes elsewhere.
+        OSError, ValueError: the cluster cannot be reached; or it writes elsewhere.
     """
-    notebook = replace(grid, points={})  # what travels
-    if workers == 1 and not cluster:
-        for name, parameters in grid.points.items():
-            yield run_point(notebook, name, parameters, data[name], out)
+    if workers == 1 and not cluster:  # here, since a notebook's kernel is a process of its own
+        yield from (run_point(grid, name, f"{out}/{name}") for name in names)
         return
-    from distributed import KilledWorker
+    from distributed import Future, KilledWorker, as_completed
 
     with _client(workers, cluster) as client:
+        points: dict[str, str] = {}  # names by Dask's key
 
-        def submit(name: str) -> Any:
-            # A key of its own each time: Dask would hand out an earlier result of the same point.
-            key = f"{name}-{uuid.uuid4().hex[:8]}"
-            return client.submit(run_point, notebook, name, grid.points[name], data[name], out, key=key)
+        def submit(name: str) -> Future:
+            future = client.submit(run_point, grid, name, f"{out}/{name}", pure=False)
+            points[future.key] = name
+            return future
 
-        # Whoever was under way on a worker that died runs once more by itself: alone, it is to blame or it isn't.
-        suspects: list[str] = []
-        for names, alone in ((list(grid.points), False), (suspects, True)):
-            for name, future in _in_turn(submit, names, lambda: 1 if alone else len(client.nthreads())):  # noqa: B023
-                error = future.exception()
-                killed = isinstance(error, KilledWorker)
-                if killed and not alone and not cluster:  # a cluster's own scheduler has tried again already
-                    suspects.append(name)
-                    continue
-                if error:
-                    why = f"{type(error).__name__}: {error}"
-                    why = "its process died with every try, probably out of memory" if killed else why
-                    status = {"point": name, "status": FAILED, "parameters": grid.points[name], "error": why}
-                    Store(out).write(f"{name}/{STATUS}", json.dumps(status, indent=2).encode())
-                else:
-                    status = future.result()
-                if Store(out).read(name, STATUS) is None:
-                    raise ParameterError(
-                        f"Point {name} ended on {status['host']}, but its results are not at {out} here. "
-                        "Name a folder that all machines share, or an s3:// address."
-                    )
-                yield status
+        def ended(future: Future) -> Status:
+            error, name = future.exception(), points[future.key]
+            if error:
+                died = "its process died with every try, probably out of memory"
+                why = died if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"
+                status = {"point": name, "status": FAILED, "parameters": grid.points[name], "error": why}
+                return _save(Store(f"{out}/{name}"), status)
+            if Store(out).read(name, STATUS) is None:
+                raise ParameterError(
+                    f"Point {name} ended on {future.result()['host']}, but its results are not at {out} here. "
+                    "Name a folder that all machines share, or an s3:// address."
+                )
+            return future.result()
 
-
-def _in_turn(
-    submit: Callable[[str], Any], names: Iterable[str], workers: Callable[[], int]
-) -> Iterator[tuple[str, Any]]:
-    """The futures of points as they end, one per worker: Dask suspects all that waited at a worker that died."""
-    from distributed import as_completed
-
-    waiting, under_way, completed = iter(names), {}, as_completed()
-    while True:
-        for name in islice(waiting, max(0, max(1, workers()) - len(under_way))):
-            future = submit(name)
-            under_way[future.key] = name
-            completed.add(future)
-        if not under_way:
-            return
-        future = next(completed)
-        yield under_way.pop(future.key), future
+        # Here no more at a time than there are workers: Dask suspects also what waits at a worker that dies.
+        waiting, suspects = iter(names), []
+        running = as_completed(map(submit, islice(waiting, None if cluster else workers)))
+        for future in running:
+            for name in islice(waiting, 1):
+                running.add(submit(name))
+            if isinstance(future.exception(), KilledWorker) and not cluster:
+                suspects.append(points[future.key])
+            else:
+                yield ended(future)
+        for name in suspects:  # alone, a point is to blame or it isn't; a cluster has tried again already
+            yield ended(submit(name))
 
 
 @contextmanager
 def _client(workers: int, address: str | None) -> Iterator[Any]:
-    """A client of a running cluster, or of workers of this machine.
-
-    Those are processes that end with this one, each with its share of the cores and a GPU.
-    """
+    """A client of a running cluster, or of workers of this machine, which share its cores and GPUs and end with it."""
     import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     if address:
-        try:
-            client = Client(address, timeout=20)
-        except (OSError, ValueError) as error:
-            message = f"Expected a Dask scheduler at {address}, could not reach it: {error}"
-            raise ParameterError(message) from None
-        with client:
+        with Client(address, timeout=20) as client:
             yield client
         return
     threads = str(max(1, (os.cpu_count() or 1) // workers))

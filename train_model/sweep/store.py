@@ -1,7 +1,6 @@
-"""Where the points of a sweep leave their results: a folder, or what else fsspec opens, such as `s3://`.
+"""Where a sweep leaves its results: a folder, or what else fsspec opens, such as `s3://`.
 
-Layout: `<point>/status.json`, `notebook.ipynb` (executed), `stdout.txt`, `metrics.json` and whatever else the notebook
-writes.
+Layout: `<point>/status.json`, `notebook.ipynb` (executed), `stdout.txt`, `metrics.json` and whatever else it writes.
 """
 
 from __future__ import annotations
@@ -23,10 +22,7 @@ STATUS, METRICS, NOTEBOOK, LOG = "status.json", "metrics.json", "notebook.ipynb"
 
 
 class Store:
-    """A place for results, which need not exist yet.
-
-    Attributes:
-        local: whether it is a folder; there a status is cheap enough to write after each cell.
+    """The results of a sweep, or of one of its points, at an address that need not exist yet.
 
     Raises:
         ParameterError: no package opens such an address, or there is no such bucket.
@@ -38,9 +34,7 @@ class Store:
             self.local = isinstance(self.fs, LocalFileSystem)
             if not self.local:
                 self.fs.info(self.root.partition("/")[0])
-        except (
-            Exception
-        ) as error:  # of each file system's own kinds: no package, bucket, credentials or connection
+        except Exception as error:  # each file system has its own kinds
             raise ParameterError(
                 f"Expected a folder or a bucket for results, found {address!r}: {error}. "
                 "For s3:// there is: pip install 'scene-classifier[spread]'"
@@ -56,7 +50,7 @@ class Store:
         return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Replaces a file, whole or not at all; `name` is its path below the root."""
+        """Replaces a file, whole or not at all; `name` is its path below the address."""
         if self.local:
             with replacing(f"{self.root}/{name}") as part:
                 part.write_bytes(content)
@@ -64,23 +58,18 @@ class Store:
             self.fs.pipe_file(f"{self.root}/{name}", content)
 
     @contextmanager
-    def workspace(self, point: str) -> Iterator[Path]:
-        """Empties a point, gives a local folder for its results, and keeps what was written into it."""
-        place = f"{self.root}/{point}".rstrip("/")
-        # What an earlier attempt left could pass for this one's. What no sweep made stays.
-        if point and self.fs.isfile(f"{place}/{STATUS}"):
-            if self.local:
-                self.fs.rm(place, recursive=True)
-            else:  # file by file, since `rm` takes * and [ in names for patterns
-                for file in self.fs.find(place):
-                    self.fs.rm_file(file)
+    def workspace(self) -> Iterator[Path]:
+        """Empties a point, gives a local folder for its results, and keeps what is written into it."""
+        if self.fs.isfile(f"{self.root}/{STATUS}"):  # what no sweep made stays
+            for file in self.fs.find(self.root):
+                self.fs.rm_file(file)
         if self.local:
-            Path(place).mkdir(parents=True, exist_ok=True)
-            yield Path(place)
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            yield Path(self.root)
             return
         with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
             try:
                 yield Path(folder)
             finally:  # what a failed run wrote is what its reader needs
                 for file in filter(Path.is_file, Path(folder).rglob("*")):
-                    self.fs.put_file(str(file), f"{place}/{file.relative_to(folder).as_posix()}")
+                    self.fs.put_file(str(file), f"{self.root}/{file.relative_to(folder).as_posix()}")

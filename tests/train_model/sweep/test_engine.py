@@ -12,20 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.train_model.sweep.conftest import SCORE, statuses, wait_for
-from train_model.sweep.engine import is_done
-from train_model.sweep.grid import read_grid
 
 REPOSITORY = Path(__file__).parents[3]
-
-
-def test_only_the_same_parameters_notebook_and_images_count_as_done(study):
-    grid = read_grid(study("grid: {seed: [1]}"))
-    status = {"status": "complete", "parameters": grid.points["seed=1"], "digest": grid.digest, "data": "a"}
-    assert is_done(grid, "seed=1", status) and is_done(grid, "seed=1", status, data="a")
-    assert not is_done(grid, "seed=1", None)
-    for other in ({"status": "running"}, {"parameters": {"seed": 2}}, {"digest": "of another notebook"}):
-        assert not is_done(grid, "seed=1", status | other)
-    assert not is_done(grid, "seed=1", status, data="b")
 
 
 def test_a_killed_worker_costs_its_point_one_try_and_no_other_point_any(
@@ -49,7 +37,7 @@ def test_a_killed_worker_costs_its_point_one_try_and_no_other_point_any(
     assert {share["OMP_NUM_THREADS"] for share in shares} == {str(max(1, os.cpu_count() // 2))}
 
 
-@pytest.mark.parametrize("end", ["kill", "interrupt"])
+@pytest.mark.parametrize("end", ["kill", pytest.param("interrupt", marks=pytest.mark.slow)])
 def test_a_sweep_that_ends_early_leaves_nothing_running_and_goes_on_where_it_stopped(
     study, tmp_path, run_sweep, end
 ):
@@ -128,14 +116,16 @@ def test_a_dask_worker_that_dies_has_its_point_rerun_elsewhere(study, tmp_path, 
     assert workers[1].poll() is None  # a failing notebook does no harm to its worker
 
 
-def test_a_cluster_that_is_not_there_is_said_in_a_line(study, tmp_path, run_sweep, monkeypatch):
-    monkeypatch.setattr("distributed.Client.__init__", refuse)
-    code, printed = run_sweep("--grid", study(""), "--out", tmp_path / "runs", "--dask", "tcp://127.0.0.1:9")
-    assert (
-        code == 2
-        and "Expected a Dask scheduler at tcp://127.0.0.1:9, could not reach it: no answer" in printed
-    )
+def test_an_address_that_is_none_is_said_in_a_line(study, tmp_path, run_sweep):
+    code, printed = run_sweep("--grid", study(""), "--out", tmp_path / "runs", "--dask", "nonsense")
+    assert code == 2 and printed.endswith("The sweep stopped: missing port number in address 'nonsense'\n")
 
 
-def refuse(*_: object, **__: object) -> None:
-    raise OSError("no answer")
+def test_ctrl_c_ends_in_a_line_that_says_how_to_go_on(study, tmp_path, run_sweep, monkeypatch):
+    monkeypatch.setattr("train_model.sweep.engine.run_notebook", interrupt)
+    code, printed = run_sweep("--grid", study(""), "--out", tmp_path / "runs")
+    assert code == 130 and printed.endswith("\nInterrupted. The same command goes on where it stopped.\n")
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

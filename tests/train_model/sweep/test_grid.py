@@ -29,14 +29,12 @@ def test_a_grid_is_every_combination_and_the_points_named_one_by_one(study):
 
 
 def test_values_are_read_by_the_notebooks_types(study):
-    """As on the command line: what YAML would make of a text doesn't matter. Merges are YAML's own."""
-    grid = read_grid(study("grid: {seed: [010, 1], learning_rate: [1e-3]}"))
-    assert [parameters["seed"] for parameters in grid.points.values()] == [10, 1]
+    """As on the command line: what YAML would make of a text doesn't matter."""
+    grid = read_grid(study("grid: {seed: [010, 1], learning_rate: 1e-3}"))
+    assert [tuple(point.values())[1:] for point in grid.points.values()] == [(10, 0.001), (1, 0.001)]
     for name in ("2024-05-01", "yes", "0x10", "1e-3"):
         (point,) = read_grid(study(f"points: [{{flags: {name}}}]")).points.values()
         assert point == {"flags": name}
-    (point,) = read_grid(study("points: [{<<: {seed: 3, backbone: xception}, seed: 4}]")).points.values()
-    assert (point["seed"], point["backbone"]) == (4, "xception")
 
 
 @pytest.mark.parametrize(
@@ -44,27 +42,14 @@ def test_values_are_read_by_the_notebooks_types(study):
     [
         ("grid: {learning_rat: [0.1]}", "no parameter 'learning_rat'; did you mean 'learning_rate'"),
         ("grid: {seed: [0.5]}", "'seed' of train.ipynb takes int, found '0.5'"),
-        ("grid: {seed: [-1]}", "seed to be a whole number"),
-        ("grid: {backbone: [resnet]}", "backbone to be one of mobilenet, xception"),
-        ("grid: {learning_rate: [nan]}", "learning_rate"),
-        ("grid: {seed: 3}", "'grid' takes a list of values for 'seed', found '3'"),
-        ("grid: {seed: []}", "'grid' takes a list of values for 'seed'"),
-        ("grid: {seed: &all [*all]}", "'seed' of train.ipynb takes int"),
-        ("grid: {output_dir: [a]}", "'output_dir' is set by the sweep"),
-        ("grids: {seed: [3]}", "unknown key 'grids'; the keys are name, notebook,"),
-        ("grid: {seed: [1]}\ngrid: {seed: [2]}", "the key 'grid' is there twice"),
+        ("points: [{seed: -1}]", "seed to be a whole number"),
+        ("grid: {seed: []}", "'grid' makes no points"),
+        ("grid: {output_dir: [a]}", "'output_dir' in train.ipynb, and not in the grid"),
+        ("grids: {seed: [3]}", "unknown key 'grids'; expected name, notebook,"),
+        ("figure: {z: seed}", "unknown key 'z'; expected x, y, colour, panel"),
         ("grid: {flags: [a/b, a b]}", "two different points would both be named 'flags=a-b'"),
-        (
-            f"grid: {{seed: {list(range(200))}, learning_rate: {[n / 100 for n in range(1, 100)]}}}",
-            "19,800 points",
-        ),
-        ("points: 3", "'points' is a list of mappings"),
-        ("points: [seed]", "a point of 'points' is a mapping"),
-        ("name: ../elsewhere", "'name' takes a folder's name"),
-        ("figure: {z: seed}", "'figure' takes x, y, colour, panel"),
-        ("grid: [", "not valid YAML"),
-        ("grid: {seed: [!!timestamp x]}", "not valid YAML"),
-        ("\x07", "not valid YAML"),
+        ("points: 3", "could not read it"),
+        ("grid: [", "could not read it: while parsing"),
     ],
 )
 def test_a_grid_that_cannot_run_is_refused_before_anything_starts(study, grid, message):
@@ -72,12 +57,10 @@ def test_a_grid_that_cannot_run_is_refused_before_anything_starts(study, grid, m
         read_grid(study(grid))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"- a\n", b"\xff\xfe\x00", b"notebook: ''", b"notebook: nowhere.ipynb"]
-)
+@pytest.mark.parametrize("content", [b"", b"- a\n", b"\xff\xfe\x00", b"notebook: nowhere.ipynb", None])
 def test_what_is_no_grid_file_is_refused_in_one_line(tmp_path, run_sweep, content):
-    (tmp_path / "grid.yml").write_bytes(content)
+    if content is not None:
+        (tmp_path / "grid.yml").write_bytes(content)
     code, printed = run_sweep("--grid", tmp_path / "grid.yml", "--out", tmp_path / "out")
     assert (code, printed.count("\n")) == (2, 1) and "grid.yml" in printed
     assert not (tmp_path / "out").exists()
-    assert "Expected a grid file" in run_sweep("--grid", tmp_path)[1]

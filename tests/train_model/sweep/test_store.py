@@ -28,8 +28,8 @@ def test_in_a_folder_only_what_a_sweep_made_is_deleted(tmp_path):
     for name in ("mine/notes.txt", "seed=1/status.json", "seed=1/metrics.json", "seed=10/status.json"):
         store.write(name, b"{}")
     (tmp_path / "runs" / "seed=1" / "link").symlink_to(tmp_path / "photographs")
-    for point in ("", "mine", "seed=1"):
-        with store.workspace(point) as folder:
+    for point in ("mine", "seed=1"):
+        with Store(f"{tmp_path}/runs/{point}").workspace() as folder:
             assert folder == tmp_path / "runs" / point
     files = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     assert files == {"photographs/sea.jpg", "runs/mine/notes.txt", "runs/seed=10/status.json"}
@@ -37,15 +37,15 @@ def test_in_a_folder_only_what_a_sweep_made_is_deleted(tmp_path):
 
 def test_in_a_bucket_only_what_a_sweep_made_is_deleted(bucket):
     store = Store("s3://sweeps/my * studies")
-    kept = ["mine/notes.txt", "seed=10/status.json", "status.json"]
+    kept = ["mine/notes.txt", "seed=10/status.json"]
     for key in (*kept, "seed=1/status.json", "seed=1/metrics.json"):
         bucket.put_object(Key=f"my * studies/{key}")
     bucket.put_object(Key="my other studies/seed=1/metrics.json")
     assert store.read("seed=1", "status.json") is None  # an empty file is no status
-    for point in ("", "mine", "seed=1"):
-        with store.workspace(point) as folder:
-            (folder / "new").mkdir(exist_ok=True)
-            (folder / "new" / f"of {point}.txt").touch()
-    new = [f"{point}new/of {point.strip('/')}.txt" for point in ("", "mine/", "seed=1/")]
+    for point in ("mine", "seed=1"):
+        with Store(f"s3://sweeps/my * studies/{point}").workspace() as folder:
+            (folder / "new").mkdir()
+            (folder / "new" / "file.txt").touch()
+    new = ["mine/new/file.txt", "seed=1/new/file.txt"]
     expected = {f"my * studies/{key}" for key in (*kept, *new)} | {"my other studies/seed=1/metrics.json"}
     assert {entry.key for entry in bucket.objects.all()} == expected

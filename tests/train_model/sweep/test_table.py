@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+import seaborn
+
 from train_model.sweep.grid import read_grid
 from train_model.sweep.store import Store
 from train_model.sweep.table import plot_points, tidy_table
@@ -15,31 +18,36 @@ def test_a_table_has_a_row_per_point_and_a_column_per_parameter_and_metric(study
         store.write(f"{name}/status.json", json.dumps({"status": "complete", "seconds": 5}).encode())
         store.write(f"{name}/metrics.json", json.dumps(metrics).encode())
     table = tidy_table(grid, store)
-    first = ["point", "status", "seconds", "error", "flags", "backbone", "seed"]
-    assert list(table)[:7] == first
-    assert set(table) == {
-        *first,
-        "final.accuracy",
-        "metric_seed",
-    }  # what repeats a parameter is no second column
+    assert list(table)[:7] == ["point", "status", "seconds", "error", "flags", "backbone", "seed"]
+    assert set(table.columns[7:]) == {"final.accuracy", "final.seed"}  # neither a second seed nor a list
+    assert list(table["seed"]) == [0, 1, 0, 1]
     assert list(table["status"]) == ["complete"] * 3 + ["missing"]
-    assert plot_points(grid, table, tmp_path / "points.png")  # against text, since only that varies
-    assert (tmp_path / "points.png").read_bytes().startswith(b"\x89PNG")
-    assert not plot_points(grid, table[3:], tmp_path / "none.png")
+    assert plot_points(grid, table).startswith(b"\x89PNG")  # against text, since only that varies
+    assert plot_points(grid, table[3:]) == b""
 
 
-def test_a_figure_shows_the_columns_that_the_grid_names(study, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("figure", "axes"),
+    [
+        ("", {"x": "backbone", "y": "accuracy", "hue": "learning_rate"}),
+        (
+            "{y: loss, panel: backbone, colour: no_such}",
+            {"x": "learning_rate", "y": "loss", "col": "backbone"},
+        ),
+    ],
+)
+def test_a_figure_shows_the_columns_that_the_grid_names_and_else_the_varied_ones(
+    study, tmp_path, monkeypatch, figure, axes
+):
     drawn = {}
+    relplot = seaborn.relplot
     monkeypatch.setattr(
-        "train_model.sweep.table.sns.relplot", lambda data, **axes: drawn.update(axes) or 1 / 0
+        "seaborn.relplot", lambda data, **given: drawn.update(given) or relplot(data, **given)
     )
-    text = "grid: {backbone: [mobilenet, xception], learning_rate: [0.1, 1], seed: [0, 1]}\nfigure: {y: loss, panel: backbone}"
-    grid, store = read_grid(study(text)), Store(str(tmp_path / "runs"))
+    rates = "grid: {backbone: [mobilenet, xception], learning_rate: [0.1, 1], seed: [0, 1]}"
+    grid, store = read_grid(study(f"{rates}\nfigure: {figure}")), Store(str(tmp_path / "runs"))
     for name in grid.points:
         store.write(f"{name}/status.json", b'{"status": "complete"}')
-        store.write(f"{name}/metrics.json", b'{"accuracy": 0.9, "loss": 0.1}')
-    try:
-        plot_points(grid, tidy_table(grid, store), tmp_path / "points.png")
-    except ZeroDivisionError:
-        chosen = {name: drawn[name] for name in ("x", "y", "col", "hue")}
-    assert chosen == {"x": "learning_rate", "y": "loss", "col": "backbone", "hue": None}
+        store.write(f"{name}/metrics.json", b'{"loss": 0.1, "accuracy": 0.9}')
+    assert plot_points(grid, tidy_table(grid, store)).startswith(b"\x89PNG")
+    assert {role: drawn[role] for role in ("x", "y", "hue", "col") if role in drawn} == axes
