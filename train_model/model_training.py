@@ -16,12 +16,7 @@ def report(kind, error, trace):
     if issubclass(kind, KeyboardInterrupt):
         print("\nInterrupted. The features computed so far are kept.", file=sys.stderr, flush=True)
         os._exit(130)
-    from data_prep_eda.dataset import DatasetError
-    from train_model.backbones import WeightsNotFound
-    from train_model.features import CacheError
-    from train_model.parameters import ParameterError
-
-    if issubclass(kind, (DatasetError, WeightsNotFound, ParameterError, CacheError)):
+    if kind.__module__.startswith(("data_prep_eda.", "train_model.")):
         print(error, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

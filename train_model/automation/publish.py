@@ -22,12 +22,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nbconvert
 import nbformat
-from nbconvert.preprocessors import Preprocessor, TagRemovePreprocessor
 from nbformat import NotebookNode
-from traitlets.config import Config
 
 from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import replacing, write_json, write_text
@@ -58,8 +57,8 @@ def tags(cell: NotebookNode) -> list[str]:
 # --- publish -----------------------------------------------------------------------------------------------
 
 
-def check_run(run: Path) -> None:
-    """Refuses a run whose figures don't all come from one run of one model on the study's images.
+def check_run(run: Path) -> dict[str, Any]:
+    """Refuses a run whose figures don't all come from one run of one model on the study's images; returns its state.
 
     Raises:
         NotFit: the run is incomplete or resumed, used other images or left some out, or changed parameters; or its
@@ -68,36 +67,31 @@ def check_run(run: Path) -> None:
     if not (run / STATE).is_file():
         raise NotFit(f"Expected the folder of a run, with {STATE} in it; found none in {run.name}.")
     state, metrics = json.loads((run / STATE).read_text(encoding="utf-8")), read_metrics(run)
-    entries = state["notebooks"]
-    missing = [
-        path.stem for path in numbered_notebooks() if entries.get(path.stem, {}).get("status") != COMPLETE
-    ]
-    changed = sorted(set(state["parameters"]) - {"data_dir", "other_sources"})
+    entries, names = state["notebooks"], [path.stem for path in numbered_notebooks()]
+    missing = ", ".join(name for name in names if entries.get(name, {}).get("status") != COMPLETE)
+    changed = ", ".join(sorted(set(state["parameters"]) - {"data_dir", "other_sources"}))
     data, conversion, evaluation = (metrics.get(name, {}) for name in ("data", "conversion", "evaluation"))
-    model = run / "models" / MODEL_FILE
+    source, model = data.get("source"), run / "models" / MODEL_FILE
     digests = {"the converted file": conversion.get("sha256"), "the evaluated one": evaluation.get("sha256")}
     digests["the run's"] = hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None
-    refusals = {
-        f"a complete run of all notebooks, but {', '.join(missing)} did not complete in it. Run them all, with the side "
-        "roads: make run ARGS=--all.": missing,
-        "a run in one piece, found one that was resumed: its figures may come from different code. Run all notebooks "
-        "again.": state["resumed"] or any("stale" in entry for entry in entries.values()),
-        f"a run with the notebooks' own parameters, found others for {', '.join(changed)}.": changed,
-        f"a run on the SUN 09 images, found one on others ({data.get('source')}).": data.get("source")
-        != "SUN 09",
-        "a run with the other sources too, found SUN 09 alone. Name their folder.": not data.get("sources"),
+    listed = ", ".join(f"{str(digest)[:12]} of {name}" for name, digest in digests.items())
+    refusals = (
+        (missing, f"a complete run of all notebooks, but {missing} did not complete in it. Run them all, with the side "
+                  "roads: make run ARGS=--all."),
+        (state["resumed"] or any("stale" in entry for entry in entries.values()),
+         "a run in one piece, found one that was resumed: its figures may come from different code. Run all notebooks again."),
+        (changed, f"a run with the notebooks' own parameters, found others for {changed}."),
+        (source != "SUN 09", f"a run on the SUN 09 images, found one on others ({source})."),
+        (not data.get("sources"), "a run with the other sources too, found SUN 09 alone. Name their folder."),
         # Notebook 07 converts Xception; notebook 03 may find its features in the cache, and needs no weights.
-        "a run with Xception, found one without. Name the folder of its weights in SCENES_WEIGHTS_DIR.": "Xception"
-        not in json.dumps(conversion),
-        "one file to be converted, evaluated and served, found the SHA-256 "
-        + ", ".join(f"{str(digest)[:12]} of {name}" for name, digest in digests.items()): len(
-            {*digests.values()}
-        )
-        > 1,
-    }
-    for words, refused in refusals.items():
+        ("Xception" not in json.dumps(conversion),
+         "a run with Xception, found one without. Name the folder of its weights in SCENES_WEIGHTS_DIR."),
+        (len({*digests.values()}) > 1, f"one file to be converted, evaluated and served, found the SHA-256 {listed}"),
+    )  # fmt: skip
+    for refused, words in refusals:
         if refused:
             raise NotFit(f"Expected {words}")
+    return state
 
 
 def publish(run: Path) -> list[Path]:
@@ -106,19 +100,22 @@ def publish(run: Path) -> list[Path]:
     Raises:
         NotFit: see `check_run`.
     """
-    check_run(run)
+    state = check_run(run)
     written = []
     for path in numbered_notebooks():
-        notebook = clean(nbformat.read(run / "notebooks" / path.name, as_version=4))
-        written.append(write_text(NOTEBOOKS / path.name, nbformat.writes(notebook) + "\n"))
+        written.append(write_clean(run / "notebooks" / path.name, NOTEBOOKS / path.name))
     for source, target in MODELS.items():
         with replacing(target) as part:
             shutil.copyfile(run / source, part)
         written.append(target)
-    state = json.loads((run / STATE).read_text(encoding="utf-8"))
     seconds = {name: entry["seconds"] for name, entry in state["notebooks"].items()}
     metrics = read_metrics(run) | {"run": {**state["machine"], "seconds": seconds}}
     return [*written, write_json(COMMITTED_METRICS, metrics)]
+
+
+def write_clean(source: Path, target: Path) -> Path:
+    """Writes a notebook as it is committed."""
+    return write_text(target, nbformat.writes(clean(nbformat.read(source, as_version=4))) + "\n")
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
@@ -149,18 +146,6 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 # --- export ------------------------------------------------------------------------------------------------
 
 
-class _ParametersToFlags(Preprocessor):
-    """Turns the parameters cell into command-line flags, its comments into their help."""
-
-    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
-        for cell in nb.cells:
-            if "parameters" in tags(cell):
-                cell.source = "\n".join(
-                    [_PARSER, *_flags(), "arguments = parser.parse_args()", *_assignments()]
-                )
-        return nb, resources
-
-
 _PREAMBLE = f'''"""Trains the scene classifier and saves it. Generated from notebooks/{SOURCE.name} by `make export`: edit that."""
 
 import argparse
@@ -177,12 +162,7 @@ def report(kind, error, trace):
     if issubclass(kind, KeyboardInterrupt):
         print("\\nInterrupted. The features computed so far are kept.", file=sys.stderr, flush=True)
         os._exit(130)
-    from data_prep_eda.dataset import DatasetError
-    from train_model.backbones import WeightsNotFound
-    from train_model.features import CacheError
-    from train_model.parameters import ParameterError
-
-    if issubclass(kind, (DatasetError, WeightsNotFound, ParameterError, CacheError)):
+    if kind.__module__.startswith(("data_prep_eda.", "train_model.")):
         print(error, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
@@ -199,46 +179,41 @@ keras.config.set_image_data_format("channels_last")
 parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
 )"""
+_KINDS = {"bool": "action=argparse.BooleanOptionalAction", "list": 'nargs="*", type=float'}
 
 
-def _flags() -> list[str]:
-    lines = []
+def _command_line() -> str:
+    """Instead of the parameters cell: flags with its comments as their help, read into the names that the cells use."""
+    flags, values = [], []
     for name, entry in declared_parameters(SOURCE).items():
         kind = entry["inferred_type_name"].split("[")[0]
-        how = {"bool": "action=argparse.BooleanOptionalAction", "list": 'nargs="*", type=float'}
-        words = how.get(kind, f"type={kind}"), f"default={ast.literal_eval(entry['default'])!r}"
+        words = _KINDS.get(kind, f"type={kind}"), f"default={ast.literal_eval(entry['default'])!r}"
         flag = name.replace("_", "-")
-        lines.append(f'parser.add_argument("--{flag}", {", ".join(words)}, help={entry["help"]!r})')
-    return lines
-
-
-def _assignments() -> list[str]:
-    """Flags to the names that the cells use; folders as the shell means them, from where it stands."""
-    return [
-        f"{name} = arguments.{name} and str(Path(arguments.{name}).expanduser().resolve())"
-        if name.endswith(("_dir", "_sources"))
-        else f"{name} = arguments.{name}"
-        for name in declared_parameters(SOURCE)
-    ]
+        flags.append(f'parser.add_argument("--{flag}", {", ".join(words)}, help={entry["help"]!r})')
+        value = f"arguments.{name}"
+        if name.endswith(("_dir", "_sources")):  # folders as the shell means them, from where it stands
+            value = f"{value} and str(Path({value}).expanduser().resolve())"
+        values.append(f"{name} = {value}")
+    return "\n".join([_PARSER, *flags, "arguments = parser.parse_args()", *values])
 
 
 def export() -> str:
     """The training script as text: notebook 06 without the cells tagged `notebook-only`."""
-    config = Config()
-    config.TagRemovePreprocessor.remove_cell_tags = ("notebook-only",)
-    config.PythonExporter.preprocessors = [TagRemovePreprocessor(config=config), _ParametersToFlags]
-    config.PythonExporter.exclude_input_prompt = True
-    body, _ = nbconvert.PythonExporter(config=config).from_filename(str(SOURCE))
+    notebook = nbformat.read(SOURCE, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "notebook-only" not in tags(cell)]
+    for cell in notebook.cells:
+        if "parameters" in tags(cell):
+            cell.source = _command_line()
+    body, _ = nbconvert.PythonExporter(exclude_input_prompt=True).from_notebook_node(notebook)
     body = re.sub(r"^#!.*\n# coding: utf-8\n", "", body).lstrip()
     text = _PREAMBLE + body.replace("plots.use_theme()\n", "", 1)
-    for command in (["check", "--fix", "--quiet", "--select", "I,F401"], ["format", "--quiet"]):
+    for command in (
+        ["check", "--fix", "--exit-zero", "--quiet", "--select", "I,F401"],
+        ["format", "--quiet"],
+    ):
+        ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", "model_training_export.py", "-"]
         text = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--stdin-filename", "model_training_export.py", "-"],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=command[0] == "format",
-            cwd=REPOSITORY,
+            ruff, input=text, capture_output=True, text=True, check=True, cwd=REPOSITORY
         ).stdout
     return text
 
@@ -254,14 +229,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("export", help="write train_model/model_training.py")
     options = parser.parse_args(arguments)
     try:
-        written = publish(options.run.resolve()) if options.command == "publish" else []
+        if options.command == "publish":
+            written = publish(options.run.resolve())
+        elif options.command == "clean":
+            written = [write_clean(path, path) for path in numbered_notebooks()]
+        else:
+            written = [write_text(SCRIPT, export())]
     except NotFit as error:
         print(error, file=sys.stderr)
         return 1
-    for path in numbered_notebooks() if options.command == "clean" else ():
-        write_text(path, nbformat.writes(clean(nbformat.read(path, as_version=4))) + "\n")
-    if options.command == "export":
-        written = [write_text(SCRIPT, export())]
     for path in written:
         print(path.relative_to(REPOSITORY))
     return 0

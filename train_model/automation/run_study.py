@@ -46,6 +46,8 @@ from train_model.automation.notebook_run import (
     kernel_environment,
     read_parameter,
     run_notebook,
+    start_kernel,
+    stop_kernel,
 )
 from train_model.parameters import ParameterError, check_parameters
 from train_model.record import METRICS, MODEL_FILE, read_metrics
@@ -58,6 +60,7 @@ CLEARED = ("notebooks", "models", METRICS, "index.html")  # by a new run in its 
 RUNNING, WAITING, INTERRUPTED = "running", "waiting", "interrupted"
 OUTPUT, DATA, SOURCES, WEIGHTS = "output_dir", "data_dir", "other_sources", "weights"
 NO_FILES = ("auto", "imagenet")  # weights that are no path
+PRELOAD = ("train_model.features", "train_model.plots")  # with TensorFlow and what draws
 SIDE_ROADS = "10"  # notebooks from this number on run when they are asked for
 # The section of the metrics that each notebook writes.
 SECTIONS = {
@@ -176,23 +179,31 @@ class Run:
         self.save()  # first, so that whatever stops the run, the folder is known as a run's
         (self.folder / "notebooks").mkdir(exist_ok=True)
         self._announce()
-        for number, notebook in enumerate(self.parameters, 1):
-            result = self._run(notebook, f"{notebook.stem} ({number} of {len(self.parameters)})")
-            write_index(self.folder, self.state, str(self.dataset).splitlines()[0])
-            if not result.ok:
-                print(
-                    f"\n{result}\nThe executed notebook is {shown(self._executed(notebook))}. What ran before it is kept; "
-                    f"mend the cause and go on with: {self.command_to_go_on()}",
-                    file=sys.stderr,
-                )
-                return 1
+        following = start_kernel(REPOSITORY, PRELOAD)
+        try:
+            for number, notebook in enumerate(self.parameters, 1):
+                kernel, following = following, None
+                if number < len(self.parameters):  # it imports TensorFlow while this notebook runs
+                    following = start_kernel(REPOSITORY, PRELOAD)
+                title = f"{notebook.stem} ({number} of {len(self.parameters)})"
+                result = self._run(notebook, title, kernel)
+                write_index(self.folder, self.state, str(self.dataset).splitlines()[0])
+                if not result.ok:
+                    print(
+                        f"\n{result}\nThe executed notebook is {shown(self._executed(notebook))}. What ran before it is "
+                        f"kept; mend the cause and go on with: {self.command_to_go_on()}",
+                        file=sys.stderr,
+                    )
+                    return 1
+        finally:
+            stop_kernel(following)
         self._report()
         return 0
 
     def _executed(self, notebook: Path) -> Path:
         return self.folder / "notebooks" / notebook.name
 
-    def _run(self, notebook: Path, title: str) -> NotebookResult:
+    def _run(self, notebook: Path, title: str, kernel: Any) -> NotebookResult:
         """Runs one notebook, and keeps the state up to date."""
         entry = self.state["notebooks"][notebook.stem]
         entry |= {"status": RUNNING, "started": time.time()}
@@ -209,9 +220,9 @@ class Run:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            log = output.with_suffix(".log")
+            how = {"log": output.with_suffix(".log"), "progress": progress, "kernel": kernel}
             try:
-                result = run_notebook(notebook, output, values, cwd=REPOSITORY, log=log, progress=progress)
+                result = run_notebook(notebook, output, values, cwd=REPOSITORY, **how)
             except BaseException:
                 entry["status"] = INTERRUPTED
                 self.save()

@@ -47,6 +47,7 @@ def study(tmp_path, monkeypatch):
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), folder / f"{name}.ipynb")
     monkeypatch.setattr(run_study, "NOTEBOOKS", folder)
     monkeypatch.setattr(run_study, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(run_study, "PRELOAD", ())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -145,6 +146,7 @@ def calls(study, monkeypatch):
         return NotebookResult(notebook.name, COMPLETE, 1.0)
 
     monkeypatch.setattr(run_study, "run_notebook", run_notebook)
+    monkeypatch.setattr(run_study, "start_kernel", lambda *_: None)
     return calls
 
 
