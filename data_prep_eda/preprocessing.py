@@ -1,9 +1,7 @@
 """The one way an image file becomes pixels: in training, evaluation and serving.
 
-Keras' loaders, TensorFlow's and Pillow's resizing defaults differ by 6 to 7 grey levels per pixel, which is
-enough to change answers between the notebook and the service. Whatever reads an image therefore calls
-`load_image`. What a stranger's file may be, and what it may cost, is in `image_checks.py`. The Lambda image carries
-a copy of both files, which need Pillow, NumPy and simplejpeg only.
+Resizing in Keras, TensorFlow and Pillow differs by 6 to 7 grey levels, enough to change answers, so whatever reads an
+image calls `load_image`. The service carries a copy of this file and of `image_checks.py`, with few packages.
 
     >>> load_image("data_prep_eda/sample/coast/coast_00.jpg", 224).shape
     (224, 224, 3)
@@ -19,25 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep_eda.image_checks import (
-    FORMATS,
-    MAX_BYTES,
-    MAX_PIXELS,
-    SUFFIXES,
-    Checked,
-    ImageError,
-    check,
-    check_size,
-    damaged,
-    decode_jpeg,
-    orientation,
-    shown_part,
-    transparent_pixels,
-)
+from data_prep_eda import image_checks as checks
+from data_prep_eda.image_checks import FORMATS, MAX_BYTES, MAX_PIXELS, SUFFIXES, Checked, ImageError
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "SCENES", "SUFFIXES", "VERSION", "ImageError", "load_image"]
-
-SCENES = ("coast", "forest", "mountain")  # the order of the model's outputs
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "SUFFIXES", "VERSION", "ImageError", "load_image"]
 
 VERSION = 1  # raise it when the pixels change: cached features of the old version are then not used
 
@@ -65,7 +48,10 @@ def load_image(source: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
         ImageError: the source is not a usable image; the message says why.
         FileNotFoundError: the path does not exist.
     """
-    file = check(source if isinstance(source, bytes) else _read(Path(source)))
+    if not isinstance(source, bytes):
+        with Path(source).open("rb") as stream:
+            source = stream.read(MAX_BYTES + 1)
+    file = checks.check(source)
     try:
         image, turned = _decode_jpeg(file, size) if file.form == "JPEG" else _decode_by_pillow(file)
         # Reducing by whole steps first makes big PNG and WebP files cheap; 3.0 is indistinguishable.
@@ -81,16 +67,11 @@ def load_image(source: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
     return np.asarray(rgb, dtype=np.uint8)
 
 
-def _read(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(MAX_BYTES + 1)
-
-
 def _decode_jpeg(file: Checked, size: int) -> tuple[Image.Image, int]:
     # Decoding at reduced scale spares most of a big photograph's cost. Half as much again as wanted is left
     # for the resize: on average the result moves by 0.4 of 255 levels.
     room = min(file.size) // (3 * size // 2)
-    pixels = decode_jpeg(file, next(scale for scale in (8, 4, 2, 1) if scale <= max(1, room)))
+    pixels = checks.decode_jpeg(file, next(scale for scale in (8, 4, 2, 1) if scale <= max(1, room)))
     if file.components == 4:  # inks are stored inverted, as Adobe's programs do and browsers always expect
         return Image.fromarray(255 - pixels, "CMYK").convert("RGB"), file.orientation
     return Image.fromarray(pixels[:, :, 0] if file.components == 1 else pixels), file.orientation
@@ -99,17 +80,19 @@ def _decode_jpeg(file: Checked, size: int) -> tuple[Image.Image, int]:
 def _decode_by_pillow(file: Checked) -> tuple[Image.Image, int]:
     try:
         with Image.open(io.BytesIO(file.content), formats=[file.form]) as image:
-            check_size(*image.size)
+            checks.check_size(*image.size)
             image.load()
             # Pillow names the turns of an AVIF, which has its own, as if EXIF had named them.
-            turned = orientation(image.info.get("exif", b"")) if file.form == "AVIF" else file.orientation
-            return shown_part(_to_eight_bits(image, file), file), turned
+            turned = (
+                checks.orientation(image.info.get("exif", b"")) if file.form == "AVIF" else file.orientation
+            )
+            return checks.shown_part(_to_eight_bits(image, file), file), turned
     except (ImageError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError("too_large", f"more than {MAX_PIXELS // 1_000_000} megapixels") from None
     except Exception as error:  # broken data raise whatever the decoder stumbled on
-        raise damaged(f"{file.form} data that cannot be decoded ({type(error).__name__})") from None
+        raise checks.damaged(f"{file.form} data that cannot be decoded ({type(error).__name__})") from None
 
 
 def _to_eight_bits(image: Image.Image, file: Checked) -> Image.Image:
@@ -118,7 +101,7 @@ def _to_eight_bits(image: Image.Image, file: Checked) -> Image.Image:
     Greyscale stays greyscale for now, and transparent stays transparent: laying 64 megapixels over white, or
     tripling them, before nearly all are thrown away takes more memory than a Lambda function has.
     """
-    clear = transparent_pixels(image, file)
+    clear = checks.transparent_pixels(image, file)
     if image.mode == "I;16":  # 16-bit greyscale, which Pillow would clip at 255
         levels = np.array(image)
         # round(level / 257) in place, since twice the size of it all would be too much

@@ -88,9 +88,22 @@ def test_an_avif_costs_what_its_frames_hold_not_what_it_says():
     assert refusal(avif_bomb()).reason == "too_large"
     frame = encoded(noise(64, 64), "AVIF", quality=30)
     start = frame.index(b"mdat") + 4
-    width, height, frames = image_checks._av1(frame[start:])
-    assert (width, height, frames) == (64, 64, 1)
-    assert image_checks._av1(frame[start:] + frame[start:] * 9)[2] == 10
+    assert image_checks._av1(frame[start:], image_checks._counted()) == (64, 64, 1)
+    assert image_checks._av1(frame[start:] * 10, image_checks._counted()) == (64, 64, 10)
+
+
+def test_an_avif_that_lists_its_data_over_and_over_is_refused_at_once():
+    """A list of 60,000 images of 60,000 pieces each, all of the whole file, in half a megabyte."""
+    avif = encoded(noise(64, 64), "AVIF")
+    at, end = avif.index(b"iloc") - 4, avif.index(b"iinf") - 4
+    entry = struct.pack(">HHH", 1, 0, 60_000)
+    for sizes, entries in ((b"\0\0", [entry] * 60_000), (b"\x40\0", [entry + bytes(4 * 60_000)])):
+        body = b"iloc" + bytes(4) + sizes + struct.pack(">H", len(entries)) + b"".join(entries)
+        listed = avif[:at] + struct.pack(">I", len(body) + 4) + body + avif[end:]
+        meta, more = avif.index(b"meta") - 4, len(listed) - len(avif)
+        size = int.from_bytes(avif[meta : meta + 4], "big") + more
+        listed = listed[:meta] + struct.pack(">I", size) + listed[meta + 4 :]
+        assert refusal(listed).reason == "undecodable"
 
 
 def test_an_avif_names_its_size_in_either_header():
