@@ -1,7 +1,5 @@
 """Augmentations: the original project's as implemented and as it was intended, on uint8 pixels with OpenCV."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

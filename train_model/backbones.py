@@ -1,7 +1,5 @@
 """The frozen networks whose features the study compares, and where their ImageNet weights come from."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import os

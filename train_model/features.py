@@ -5,8 +5,6 @@ augmented view; a row in it is found by the SHA-256 of the image's bytes. So nam
 no stale row is ever found. A cache file carries its own digest: one that is damaged is made anew.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib
@@ -18,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -27,10 +24,8 @@ from data_prep_eda.cache import CACHE
 from data_prep_eda.files import replacing, write_text
 from data_prep_eda.preprocessing import VERSION, load_image
 from train_model import tflite
+from train_model.augmentation import Augmentation
 from train_model.backbones import BACKBONES, Backbone, feature_extractor, weights_digest
-
-if TYPE_CHECKING:
-    from train_model.augmentation import Augmentation
 
 SHIPPED_CACHE = Path(__file__).parent / "sample_features"  # Xception's features of the embedded sample
 
@@ -177,9 +172,6 @@ def _in_order(function: Callable, items: Iterable) -> Iterator:
             waiting.extend(pool.submit(function, item) for item in itertools.islice(source, 1))
 
 
-# --- engines ---------------------------------------------------------------------------------------------
-
-
 def gpu_available() -> bool:
     """Whether Keras sees a GPU, on any backend."""
     try:
@@ -263,9 +255,6 @@ def representative(paths: Sequence[str | os.PathLike[str]], count: int | None = 
     paths = list(paths)
     count = min(len(paths), count or min(REPRESENTATIVE, max(12, len(paths) // 4)))
     return [paths[row] for row in np.unique(np.linspace(0, len(paths) - 1, count).astype(int))]
-
-
-# --- cache -----------------------------------------------------------------------------------------------
 
 
 def _configuration(backbone: Backbone, weights: str) -> str:

@@ -7,8 +7,6 @@ The head is the original project's, a dense layer with softmax, with L2:
 The problem is convex, so it has one solution, which scikit-learn's solver finds.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from dataclasses import dataclass

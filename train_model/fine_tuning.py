@@ -2,12 +2,8 @@
 
 What lies below the blocks stays frozen, so its feature maps are computed once; an epoch then costs seconds, not minutes.
 Between the frozen weights and the fine-tuned ones lie models that often do better on images from elsewhere than either
-(WiSE-FT, Wortsman et al., arXiv:2109.01903):
-
-    weights = (1 - share) * frozen + share * fine-tuned
+(WiSE-FT, arXiv:2109.01903).
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
@@ -63,5 +59,5 @@ def upper_model(kernel: np.ndarray, bias: np.ndarray, weights: str = "auto") -> 
 
 
 def between(frozen: list[np.ndarray], tuned: list[np.ndarray], share: float) -> list[np.ndarray]:
-    """A model's weights between two states of them; `share` 0 is `frozen`, 1 is `tuned`."""
+    """A model's weights between two states of them: (1 - share) * frozen + share * tuned."""
     return [(1 - share) * before + share * after for before, after in zip(frozen, tuned, strict=True)]

@@ -5,8 +5,6 @@ side by side in one matrix, each with its own learning rate and optimiser state.
 each alone in Keras (notebook 04 shows it).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ MediaPipe, Android Studio and other clients read labels, normalisation and versi
 - `score_calibration.txt`: `1,4,-4·threshold`; MediaPipe shows 1 / (1 + exp(-4 (score - threshold)))
 """
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile
@@ -65,10 +63,9 @@ def facts_of(
 def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
     """Writes metadata into a model; the model itself stays the same.
 
-    Args:
-        content: a TFLite file with an RGB image, levels 0 to 255, as its input and the outputs `probabilities` and
-            `score`, in this order. Metadata that it has already is replaced.
-        facts: as from `facts_of`; all but `version`, `labels` and `score_threshold` may be missing.
+    `content` is a TFLite file with an RGB image, levels 0 to 255, as its input and the outputs `probabilities` and `score`,
+    in this order; metadata that it has already is replaced. Of the facts, as from `facts_of`, all but `version`, `labels`
+    and `score_threshold` may be missing.
 
     Raises:
         ValueError: it is no TFLite file; a fact is missing; or a label can't be a line of its own.

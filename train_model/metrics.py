@@ -133,9 +133,6 @@ def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, fl
     return log_loss(logits, labels), float((logits.argmax(axis=1) == labels).mean())
 
 
-# --- calibration (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017) ---------------------
-
-
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log-likelihood in nats of `[n, classes]` logits against `int [n]` labels."""
     logarithms = log_softmax(np.asarray(logits, np.float64), axis=1)
@@ -159,7 +156,7 @@ def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int =
 def calibration_error(
     probabilities: np.ndarray, labels: np.ndarray, bins: int = 10, draws: int = 200, seed: int = 0
 ) -> SimpleNamespace:
-    """Signed gap between confidence and accuracy, and expected calibration error (ECE) beside its own bias.
+    """Signed gap between confidence and accuracy, and expected calibration error (ECE, Guo et al., ICML 2017).
 
     With confidence c_i, the highest probability, and r_i = 1 where the answer is right and else 0:
 

@@ -1,7 +1,5 @@
 """What the original project's notebooks show: its curves, to be set beside this study's."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +11,8 @@ VALIDATION_IMAGES = 115  # that its validation accuracies are shares of
 def original_results(backbone: str, augmentation: str, run: str, source: str = "SUN 09") -> pd.DataFrame:
     """Validation accuracies of the original project: `learning_rate`, `epoch`, `val_accuracy`, `ms_per_step`.
 
-    Args:
-        backbone: `mobilenet` or `xception`.
-        augmentation: `none` or `as_implemented`.
-        run: `first run` or `sweep`.
-        source: of this run's images; no rows where it is not SUN 09, since beside other images its curves mean nothing.
+    `backbone` is `mobilenet` or `xception`, `augmentation` `none` or `as_implemented`, `run` `first run` or `sweep`. No rows
+    where the `source` of this run's images is not SUN 09, since beside other images its curves mean nothing.
     """
     table = pd.read_csv(RESULTS)
     chosen = (table["backbone"] == backbone) & (table["augmentation"] == augmentation) & (table["run"] == run)

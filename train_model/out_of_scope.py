@@ -12,8 +12,6 @@ Each is counted in standard deviations over the training images. The sum is shif
 is in scope from 0 on, in the Keras model as in every file converted from it. Notebook 12 compares it with other scores.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import keras
@@ -53,7 +51,7 @@ class OodScore:
         """Scores `[n]` of pooled features `[n, features]`; higher is more like the classes."""
         return sum(self.parts(features).values()) + self.bias
 
-    def with_threshold(self, threshold: float) -> OodScore:
+    def with_threshold(self, threshold: float) -> "OodScore":
         """The score moved so that what was `threshold` is 0."""
         return replace(self, bias=float(self.bias - threshold))
 

@@ -1,7 +1,5 @@
 """One look for every figure: a theme and a colour per class."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -22,11 +20,7 @@ ORIGINAL_COLOUR = "#8C8C8C"  # the original project's numbers, always grey
 
 
 def class_colours(class_names: Sequence[str]) -> dict[str, str]:
-    """A colour per class, for two classes or two hundred; coast, forest and mountain keep theirs.
-
-    Example:
-        `class_colours(["bus", "coast"])` is `{"bus": "#009E73", "coast": "#0072B2"}`.
-    """
+    """A colour per class, for two classes or two hundred; coast, forest and mountain keep theirs."""
     own = {name: STUDY_COLOURS[name] for name in class_names if name in STUDY_COLOURS}
     free = [colour for colour in PALETTE if colour not in own.values()]
     rest = [name for name in class_names if name not in own]

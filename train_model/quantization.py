@@ -7,8 +7,6 @@
   levels fall between two steps, and some pairs of them onto one. Half a level more or less puts each on its own.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 
@@ -55,12 +53,9 @@ def corrected(model: keras.Model, images: np.ndarray) -> Iterator[None]:
 
 def _shifts(network: keras.Model, inputs: np.ndarray) -> list[tuple[keras.Layer, np.ndarray]]:
     """Each convolution with the shift `[channels]` of its output's mean by rounding its weights."""
-    layers = [
-        layer
-        for layer in network.layers
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
-        and layer.data_format == "channels_last"
-    ]
+    kinds = keras.layers.Conv2D | keras.layers.DepthwiseConv2D
+    layers = [layer for layer in network.layers if isinstance(layer, kinds)]
+    layers = [layer for layer in layers if layer.data_format == "channels_last"]
     if not layers:
         return []
     errors = [rounding_error(layer) for layer in layers]

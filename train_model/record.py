@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tqdm import tqdm
 
-from data_prep_eda.dataset import REPOSITORY, DatasetError, fingerprint
+from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError, fingerprint
 from data_prep_eda.files import write_json
 from train_model.parameters import ParameterError
 
-if TYPE_CHECKING:
-    from data_prep_eda.dataset import Dataset
+if TYPE_CHECKING:  # it loads SciPy, which the runner need not
     from data_prep_eda.other_sources import Sources
 
 METRICS = "metrics.json"
@@ -49,22 +48,17 @@ def output_folder(output_dir: str) -> Path:
 def begin(folder: Path, dataset: Dataset, sources: Sources | None = None) -> None:
     """Says which data a notebook is about to use, and whose run its text is about, and ties the run to them.
 
-    Writes the section `data` of the record: `source`, `class_names`, `fingerprint`, `found`, `used`, `counts` (label to
-    split to images), and with sources `sources` (name to label to images).
-
-    Raises:
-        DatasetError: earlier notebooks of the run used other images or other classes.
+    Writes the section `data` of the record, with `counts` (label to split to images) and `sources` (name to label to
+    images), or raises a `DatasetError` where earlier notebooks of the run used other images or other classes.
     """
+    by_label = dataset.images.groupby("label")["split"]
     data: dict[str, Any] = {
         "source": dataset.source,
         "class_names": list(dataset.class_names),
         "fingerprint": fingerprint(dataset.folder),
         "found": dataset.found,
         "used": len(dataset.images) + len(dataset.others),
-        "counts": {
-            label: splits.value_counts().to_dict()
-            for label, splits in dataset.images.groupby("label")["split"]
-        },
+        "counts": {label: splits.value_counts().to_dict() for label, splits in by_label},
     }
     if sources is not None:
         by_source = sources.images.groupby("source")["label"]

@@ -5,8 +5,6 @@ For a dense layer on globally averaged feature maps, Grad-CAM (arXiv:1610.02391)
 computed, and the maps add up: their mean is the logit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

@@ -4,8 +4,6 @@ Theirs are synthetic cameras and weather on 224 pixels; these are what images me
 small images, JPEG, other cameras, other framing.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,11 +150,9 @@ def robustness_table(
 ) -> pd.DataFrame:
     """Accuracy, worst class and log loss under every corruption at every strength.
 
-    `predict` makes probabilities `[n, classes]` of `uint8 [n, size, size, 3]`; `truth` is `int [n]`.
-
-    Returns:
-        One row per corruption and level: `corruption`, `unit`, `level` (0 is the clean image, then 1 to 5),
-        `strength`, `accuracy`, `worst_class` (accuracy of the worst class), `log_loss`.
+    `predict` makes probabilities `[n, classes]` of `uint8 [n, size, size, 3]`; `truth` is `int [n]`. A row per corruption and
+    level: `corruption`, `unit`, `level` (0 is the clean image, then 1 to 5), `strength`, `accuracy`, `worst_class` (accuracy
+    of the worst class), `log_loss`.
     """
     clean, rows = _scores(predict(images), truth), []
     total = sum(1 + len(corruption.strengths) for corruption in corruptions.values())

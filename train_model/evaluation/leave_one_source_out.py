@@ -4,8 +4,6 @@ Each source in turn is tested by a model that was trained on all the others, its
 collection share its cameras, its years and its idea of what a coast is.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -79,14 +77,10 @@ def compare(right: Mapping[str, np.ndarray], sources: np.ndarray, reference: str
     The intervals hold together: with k recipes beside the reference each is a 1 - 0.05 / k interval (Bonferroni), so
     that the chance of calling any of k equal recipes different stays below 5 %.
 
-    Args:
-        right: recipe to the share of its trained heads that are right on each image, `[n]`, all on the same images.
-        sources: `[n]`; each source counts the same, however many images it has. The bootstrap draws images within their
-            source, all recipes' answers together.
-        reference: one of the recipes.
-
-    Returns:
-        One row per recipe: accuracy per source, `mean`, `difference`, `low`, `high`, `significant` (it excludes 0).
+    `right` is recipe to the share of its trained heads that are right on each image, `[n]`, all on the same images, whose
+    sources count the same, however many images they have. The bootstrap draws images within their source, all recipes'
+    answers together. A row per recipe, the `reference` among them: accuracy per source, `mean`, `difference`, `low`,
+    `high`, `significant` (the interval excludes 0).
     """
     names = list(right)
     by_image = pd.DataFrame({name: np.asarray(shares, float) for name, shares in right.items()})
@@ -118,10 +112,8 @@ def variety_curve(
     """Accuracy against what was trained on, at equal numbers of images of each class.
 
     Images are drawn from one family of sources that has all classes, or from all families in equal numbers. Those with
-    fewer images of a class that they have than the largest of `sizes`, or than any family can give, are left out.
-
-    Returns:
-        One row per head: `left_out`, `trained_on` (the families' names), `per_class`, `accuracy`.
+    fewer images of a class that they have than the largest of `sizes`, or than any family can give, are left out. A row per
+    head: `left_out`, `trained_on` (the families' names), `per_class`, `accuracy`.
     """
     rng, rows, family, present = np.random.default_rng(seed), [], families(sources), np.unique(labels)
     for name, (train, tested) in left_out.items():

@@ -1,7 +1,5 @@
 """OOD scores to compare the served one with, each fitted to training images and asked about images of other classes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -75,11 +73,8 @@ def auroc_table(
     """AUROC of a source's images of the classes against its others, and how far it is from the served score's.
 
     `held_out` is source to the scores that were fitted without it, and the features of its images and of its others. The
-    bootstrap draws images and others within their source, all scores' values together.
-
-    Returns:
-        One row per score: a column per source, their `mean`, and its `difference` from the served score's with the
-        95 % interval `low` to `high`, of this one comparison; best last.
+    bootstrap draws images and others within their source, all scores' values together. A row per score, best last: a column
+    per source, their `mean`, and its `difference` from the served score's with the 95 % interval `low` to `high`.
     """
     rng, values, draws = np.random.default_rng(0), {}, {}
     for source, (scores, known, others) in held_out.items():

@@ -1,7 +1,5 @@
 """Images of other classes, for a check of the OOD score: synthetic ones, and those that scikit-image ships."""
 
-from __future__ import annotations
-
 import numpy as np
 import skimage.data
 from PIL import Image, ImageDraw

@@ -1,7 +1,5 @@
 """The recipes that were candidates for the served model, for notebook 11 to compare on one footing."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
