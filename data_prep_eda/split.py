@@ -31,7 +31,7 @@ from data_prep_eda.duplicates import connected, groups, related
 from data_prep_eda.files import one_at_a_time
 from data_prep_eda.manifests import SPLITS
 from data_prep_eda.split_rules import grouped_split, study_split, study_splits
-from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
+from data_prep_eda.zips import ForeignFile, write_zip
 
 MANIFEST_NAME = "manifest.csv"
 COLUMNS = ("path", "name", "label", "split", "bytes", "sha256")
@@ -99,8 +99,7 @@ def prepare(
         report(f"{out}: {len(rows)} images, copied, and {MANIFEST_NAME}")
     if archive is not None:
         content = [(path, out / path) for path in (*rows, MANIFEST_NAME)]
-        if changed or not zip_matches(archive, content):
-            write_zip(archive, content)
+        if write_zip(archive, content):
             report(f"{archive}: the same, {archive.stat().st_size / 1e6:.1f} MB")
             changed = True
     return changed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,20 +17,8 @@ class ForeignFile(FileExistsError):
     """A file that this project did not write, and therefore does not replace."""
 
 
-def zip_matches(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
-    """Whether a zip file holds exactly these files: names in order, sizes and checksums."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            entries = [(info.filename, info.file_size, info.CRC) for info in opened.infolist()]
-    except (OSError, zipfile.BadZipFile):
-        return False
-    return entries == [
-        (printable(name), path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content
-    ]
-
-
-def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
-    """Writes files into a zip, whole or not at all; a file of somebody else's is never replaced.
+def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
+    """Writes files into a zip, whole or not at all, unless it holds exactly these already.
 
     JPEGs don't shrink, so they are stored; the dates are fixed, so that the same images make the same
     file, byte for byte.
@@ -38,14 +27,27 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
         archive: file to write.
         content: name in the archive, and file.
 
+    Returns:
+        Whether it was written.
+
     Raises:
         ForeignFile: there is a file that was not written here.
     """
-    if archive.exists() and not _is_ours(archive):
-        raise ForeignFile(
-            f"Expected {archive} to be free or written by this command, found another file there. It is left "
-            f"alone; name another one with --zip."
-        )
+    entries = [
+        (printable(name), path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content
+    ]
+    if archive.exists():
+        comment, present = b"", []
+        with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(archive) as opened:
+            comment = opened.comment
+            present = [(info.filename, info.file_size, info.CRC) for info in opened.infolist()]
+        if present == entries:
+            return False
+        if comment != MARK:
+            raise ForeignFile(
+                f"Expected {archive} to be free or written by this command, found another file there. It is "
+                f"left alone; name another one with --zip."
+            )
     clear_leavings(archive.parent, archive.name)
     with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
         target.comment = MARK
@@ -53,11 +55,4 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> None:
             info = zipfile.ZipInfo(printable(name), date_time=(2009, 1, 1, 0, 0, 0))
             info.external_attr = 0o644 << 16
             target.writestr(info, path.read_bytes())
-
-
-def _is_ours(archive: Path) -> bool:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return opened.comment == MARK
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return True

@@ -26,11 +26,12 @@ from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import clear_leavings, one_at_a_time, write_json
 from data_prep_eda.manifests import CLASSES, MANIFEST, read_manifest
 from data_prep_eda.sun09.webfile import WebFile
-from data_prep_eda.zips import ForeignFile, write_zip, zip_matches
+from data_prep_eda.zips import ForeignFile, write_zip
 
 ARCHIVE_URL = "http://groups.csail.mit.edu/vision/Hcontext/data/sun09.tar"
 IMAGE_FOLDER = "static_sun09_database"  # the folder of the archive in which the images lie flat
 POSITION = ".position.json"  # in the folder of the images: how far a web archive was read
+NOTE_EVERY = 2**21  # bytes without an image, after which that is noted
 
 
 @functools.cache
@@ -88,9 +89,7 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
         # An archive that was read from is the user's, wherever it lies.
         if archive is not None and archive.resolve() != Path(source).expanduser().resolve():
             paths = (*sorted(collection.available), "checksums.sha256")
-            content = [(path, out / path) for path in paths]
-            if not zip_matches(archive, content):
-                write_zip(archive, content)
+            write_zip(archive, [(path, out / path) for path in paths])
     return collection
 
 
@@ -115,8 +114,13 @@ def _from_web(url: str, collection: Collection, connection: dict[str, float]) ->
             return
         start = note.get("offset", 0)
         members, plain = tar_members(stream, start)
+        noted = None
         for member in collection.gather(members, names(), file.identity[2] if plain else None, start):
-            if plain:  # positions in a compressed archive say nothing about bytes on the wire
+            mark = (len(collection.available), member.end // NOTE_EVERY)
+            if (
+                plain and mark != noted
+            ):  # positions in a compressed archive say nothing about bytes on the wire
+                noted = mark
                 note = {"url": url, "identity": file.identity, "offset": member.end}
                 note |= {"images": len(collection.available), "rejected": collection.rejected}
                 write_json(collection.out / POSITION, note)
