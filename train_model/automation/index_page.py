@@ -64,25 +64,17 @@ def use_commands(folder: Path) -> list[tuple[str, str]]:
     if not model.is_relative_to(REPOSITORY):  # a build sees nothing outside
         bring, model = f"cp {shlex.quote(str(model))} . && ", REPOSITORY / MODEL_FILE
     build = f"--file containerize_deploy/Dockerfile --build-arg MODEL={shlex.quote(str(model.relative_to(REPOSITORY)))}"
+    docker = f"{bring}docker build --platform linux/amd64 --provenance=false {build} --tag scene-classifier ."
     return [
         ("shell", f"{python} -m containerize_deploy.classify --model {run} IMAGE"),
         ("page", f"make page ARGS={shlex.quote(f'--model {run}'.replace('$', '$$'))}"),
         ("local runtime", f"{python} -m containerize_deploy.local_runtime --model {run}"),
-        (
-            "container",
-            f"{bring}docker build --platform linux/amd64 --provenance=false {build} --tag scene-classifier .",
-        ),
+        ("container", docker),
     ]
 
 
 def write_index(folder: Path, state: dict[str, Any], images: str = "") -> Path:
-    """Writes a run's `index.html`, and each executed notebook as a page.
-
-    Args:
-        folder: of the run.
-        state: what its `run.json` holds.
-        images: which data the run is on, in words.
-    """
+    """Writes a run's `index.html` from what its `run.json` holds, and each executed notebook as a page."""
     rows = []
     for name, entry in state["notebooks"].items():
         source, title = folder / "notebooks" / f"{name}.ipynb", escape(name)

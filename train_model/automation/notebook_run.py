@@ -61,10 +61,8 @@ class NotebookResult:
         return self.status == COMPLETE
 
     def __str__(self) -> str:
-        if self.ok:
-            return f"{self.notebook}: complete in {self.seconds:.0f} s"
         where = f" in cell [{self.failed_cell}]" if self.failed_cell else ""
-        return f"{self.notebook}: failed{where} after {self.seconds:.0f} s: {self.error}"
+        return f"{self.notebook}: {self.status}{where} after {self.seconds:.0f} s: {self.error}"
 
 
 # --- Parameters -------------------------------------------------------------------------------------------
@@ -169,10 +167,7 @@ def start_kernel(
 ) -> AsyncKernelManager:
     """Starts a fresh kernel of this interpreter, for `run_notebook` or `stop_kernel`, and returns at once.
 
-    Args:
-        cwd: the kernel's working directory; by default this process's.
-        preload: modules that it imports before it answers, so that the seconds this takes pass while another
-            notebook runs.
+    It imports the modules `preload` before it answers, so that the seconds this takes pass while another notebook runs.
     """
     manager = AsyncKernelManager(
         # Without folders to look in it takes this interpreter's own kernel, and none that another environment
@@ -216,9 +211,6 @@ def run_notebook(
         log: file for what the cells print, line by line as they print it.
         progress: called after each code cell with (done, all).
         kernel: a fresh one that `start_kernel` started; it is ended.
-
-    Returns:
-        How it ended. A notebook that fails is a result and not an exception.
     """
     notebook = Path(notebook)
     total = sum(cell.cell_type == "code" for cell in nbformat.read(notebook, as_version=4).cells)

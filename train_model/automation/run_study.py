@@ -32,7 +32,6 @@ from typing import Any
 
 import h5py
 import pandas as pd
-from tqdm import tqdm
 
 from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError, fingerprint, load_dataset
 from data_prep_eda.files import write_json
@@ -50,7 +49,7 @@ from train_model.automation.notebook_run import (
     stop_kernel,
 )
 from train_model.parameters import ParameterError, check_parameters
-from train_model.record import METRICS, MODEL_FILE, read_metrics
+from train_model.record import METRICS, MODEL_FILE, progress_bar, read_metrics
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 RUNS = REPOSITORY / "runs"
@@ -208,27 +207,20 @@ class Run:
         entry = self.state["notebooks"][notebook.stem]
         entry |= {"status": RUNNING, "started": time.time()}
         self._mark_older()
-        places = {OUTPUT: str(self.folder)} | self.state["data"]
-        values = self.parameters[notebook] | {
-            name: place for name, place in places.items() if name in declared_parameters(notebook)
-        }
-        output = self._executed(notebook)
-        terminal = sys.stdout.isatty()  # elsewhere a log has lines and no bars
-        with tqdm(desc=title, unit="cell", file=sys.stdout, disable=not terminal) as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            how = {"log": output.with_suffix(".log"), "progress": progress, "kernel": kernel}
-            try:
-                result = run_notebook(notebook, output, values, cwd=REPOSITORY, **how)
-            except BaseException:
-                entry["status"] = INTERRUPTED
-                self.save()
-                raise
-        if not terminal:
-            print(f"{title}: {result.status} in {result.seconds:.0f} s", flush=True)
+        places, output = {OUTPUT: str(self.folder)} | self.state["data"], self._executed(notebook)
+        declared = declared_parameters(notebook)
+        values = self.parameters[notebook] | {name: places[name] for name in places if name in declared}
+        progress = (
+            progress_bar(title) if sys.stderr.isatty() else None
+        )  # elsewhere a log has lines and no bars
+        how = {"log": output.with_suffix(".log"), "progress": progress, "kernel": kernel}
+        try:
+            result = run_notebook(notebook, output, values, cwd=REPOSITORY, **how)
+        except BaseException:
+            entry["status"] = INTERRUPTED
+            self.save()
+            raise
+        print(f"{title}: {result.status} in {result.seconds:.0f} s", flush=True)
         entry |= {"status": result.status, "seconds": round(result.seconds, 1), "error": result.error}
         self._mark_older()
         return result
@@ -405,9 +397,8 @@ def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, d
         for notebook in taking or alike[:1]:
             value = assigned[notebook][name] = read_parameter(text, name, declared[notebook], notebook)
             check_parameters(**{name: value})
-    if (
-        weights := overrides.get(WEIGHTS, "auto")
-    ) not in NO_FILES:  # a file goes to the backbone that it fits
+    weights = overrides.get(WEIGHTS, "auto")
+    if weights not in NO_FILES:  # a file goes to the backbone that it fits
         network = network_of(weights)
         for notebook, values in assigned.items():
             about = declared[notebook].get(WEIGHTS, {}).get("help", "").split("'")[0]
