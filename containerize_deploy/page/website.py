@@ -46,14 +46,8 @@ EXAMPLES = {
     "cup.jpg": "Drawn cup of coffee",
 }
 FEW = 60  # characters: labels that take more are counted, not listed
-LATER = {
-    "_headers",
-    "service-worker.js",
-    "icon.png",
-    "preview.jpg",
-    "LICENSE.txt",
-    CARD,
-}  # not kept for offline use
+# Not kept for offline use.
+LATER = {"_headers", "service-worker.js", "icon.png", "preview.jpg", "LICENSE.txt", CARD}
 LITERT = "@litertjs/core"
 DRIVERS = ("puppeteer-core", "axe-core")  # what drives a browser in the tests and the benchmark
 # LiteRT.js takes the first build on processors with relaxed SIMD, else the second; there are others, not used here.
@@ -61,12 +55,12 @@ LITERT_BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
     ".png": "image/png",
-    ".txt": "text/plain; charset=utf-8",
     ".wasm": "application/wasm",  # browsers compile it while it arrives only under this type
     ".webmanifest": "application/manifest+json",
 }
@@ -98,28 +92,30 @@ def assemble(site: Path = SITE, model: Path = MODEL_FILE, address: str = "", hom
     shutil.rmtree(part, ignore_errors=True)
     (part / "litert").mkdir(parents=True)
     (part / "examples").mkdir()
-
-    for source in sorted(PAGE.iterdir()):
-        if (source.suffix in TYPES or source.name == "_headers") and source.stem not in ("cup", "screenshot"):
-            shutil.copy(source, part)
-    shutil.copy(ROOT / "LICENSE", part / "LICENSE.txt")
+    own = content == MODEL_FILE.read_bytes()
+    copies = {path: path.name for path in PAGE.iterdir() if path.suffix in TYPES or path.name == "_headers"}
+    del copies[PAGE / "cup.jpg"], copies[PAGE / "screenshot.png"]
+    copies |= {ROOT / "LICENSE": "LICENSE.txt"} | (
+        {ROOT / "train_model" / "MODEL_CARD.md": CARD} if own else {}
+    )
+    copies |= {
+        litert / "wasm" / f"{build}{end}": "litert" for build in LITERT_BUILDS for end in (".js", ".wasm")
+    }
+    for source, target in copies.items():
+        shutil.copy(source, part / target)
     (part / MODEL_FILE.name).write_bytes(content)
     drawn = sorted(folder.name for folder in SAMPLE.iterdir() if folder.is_dir())
     words = _sentences(labels) | _examples(part, EXAMPLES if labels == drawn else {})
     words |= {"bytes": len(content), "address": address, "home": "", "elsewhere": ""}
     if home:
         words["home"] = f' <a href="{home}">Notebooks and guides</a> of the study behind it.'
-    if content == MODEL_FILE.read_bytes():
-        shutil.copy(ROOT / "train_model" / "MODEL_CARD.md", part / CARD)
+    if own:
         card = f"{home}train_model/MODEL_CARD.html" if home else CARD
         words["elsewhere"] = f'<p>{_elsewhere()} <a href="{card}">The model’s card</a> says more.</p>'
     for name in ("index.html", "manifest.webmanifest"):
         page = string.Template((part / name).read_text(encoding="utf-8")).substitute(words)
         (part / name).write_text(page, encoding="utf-8")
 
-    for build in LITERT_BUILDS:
-        for suffix in (".js", ".wasm"):
-            shutil.copy(litert / "wasm" / f"{build}{suffix}", part / "litert")
     # Browsers know no packages. An import map would tell them, but inline, which the security policy forbids.
     for source, name in ((litert, "index.js"), (litert.parent / "wasm-utils", "wasm-utils.js")):
         code = (source / "dist" / "index.js").read_text(encoding="utf-8")
@@ -129,7 +125,11 @@ def assemble(site: Path = SITE, model: Path = MODEL_FILE, address: str = "", hom
 
     # The service worker keeps these; a browser looks for a new version by comparing this file and the worker.
     names = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
-    digests = {name: _digest(part / name) for name in names if name not in LATER}
+    digests = {}
+    for name in names:
+        if name not in LATER:  # as browsers check it (subresource integrity)
+            digest = hashlib.sha256((part / name).read_bytes()).digest()
+            digests[name] = f"sha256-{base64.b64encode(digest).decode()}"
     (part / "files.js").write_text(f"self.FILES = {json.dumps(digests, indent=2)};\n", encoding="utf-8")
     shutil.rmtree(site, ignore_errors=True)
     part.rename(site)
@@ -174,10 +174,8 @@ def _elsewhere() -> str:
     """How the committed model does on images from elsewhere, by the committed notebooks."""
     metrics = json.loads((ROOT / "notebooks" / "metrics.json").read_text(encoding="utf-8"))
     right = [source["accuracy"] for source in metrics["evaluation"]["left_out"]]
-    return (
-        f"On images from a collection that it was not trained on, it is right on {min(right):.0%} to {max(right):.0%} "
-        "of those that show one of its classes."
-    )
+    share = f"{min(right):.0%} to {max(right):.0%} of those that show one of its classes"
+    return f"On images from a collection that it was not trained on, it is right on {share}."
 
 
 def packages(drivers: bool = False) -> Path:
@@ -190,23 +188,15 @@ def packages(drivers: bool = False) -> Path:
         PageError: npm is missing, does not run, or failed.
     """
     pins, modules = ("package.json", "package-lock.json"), PACKAGES / "node_modules"
-    current = all(
-        (PACKAGES / pin).is_file() and filecmp.cmp(PAGE / pin, PACKAGES / pin, False) for pin in pins
-    )
+    current = not any(filecmp.cmpfiles(PAGE, PACKAGES, pins, shallow=False)[1:])
     wanted = (".package-lock.json", LITERT, *(DRIVERS * drivers))  # the first is what npm writes last
     if current and all((modules / name).exists() for name in wanted):
         return modules
     PACKAGES.mkdir(parents=True, exist_ok=True)
     for pin in pins:
         shutil.copy(PAGE / pin, PACKAGES)
-    options = [
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--fetch-retries=1",
-        *["--omit=dev"] * (not drivers),
-    ]
-    command = [shutil.which("npm") or "npm", "ci", *options]
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
+    command = [shutil.which("npm") or "npm", "ci", *options, *["--omit=dev"] * (not drivers)]
     try:
         done = subprocess.run(command, cwd=PACKAGES, capture_output=True, text=True, errors="replace")
     except OSError:
@@ -224,11 +214,6 @@ def packages(drivers: bool = False) -> Path:
     return modules
 
 
-def _digest(path: Path) -> str:
-    """As browsers check it (subresource integrity)."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode()
-
-
 def site_headers(site: Path) -> dict[str, str]:
     """The headers that `_headers` asks of a host for every file."""
     _, *lines = (site / "_headers").read_text(encoding="utf-8").splitlines()
@@ -238,22 +223,14 @@ def site_headers(site: Path) -> dict[str, str]:
 def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
     """A server of the page on the loopback that does what a good static host does: types, gzip, tags, headers.
 
-    Args:
-        site: what `assemble` made. Its files are read once, now.
-        port: of 127.0.0.1; 0 takes a free one.
-
-    Returns:
-        The server; its `sent` lists path and size in bytes of every answer.
+    It reads the files once, now; its `sent` lists path and size in bytes of every answer. Port 0 takes a free one.
 
     Raises:
         PageError: the port is taken.
     """
     headers, sent = site_headers(site), []
-    contents = {
-        "/" + path.relative_to(site).as_posix(): path.read_bytes()
-        for path in site.rglob("*")
-        if path.is_file()
-    }
+    files = {f"/{path.relative_to(site).as_posix()}": path for path in site.rglob("*") if path.is_file()}
+    contents = {name: path.read_bytes() for name, path in files.items()}
     compressed = functools.cache(functools.partial(gzip.compress, mtime=0))
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -273,9 +250,10 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
                 body, described["Content-Encoding"] = compressed(body), "gzip"
             sent.append((self.path, len(body)))
             self.send_response(status)
-            described |= {"Content-Length": str(len(body))} if status != 304 else {}
             for header, value in described.items():
                 self.send_header(header, value)
+            if status != 304:
+                self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
@@ -297,10 +275,8 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
 
 def main() -> None:
     """Puts the page together and serves it until interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="python -m containerize_deploy.page",
-        description="Serve the page that runs the model in a browser.",
-    )
+    says = "Serve the page that runs the model in a browser."
+    parser = argparse.ArgumentParser(prog="python -m containerize_deploy.page", description=says)
     add = parser.add_argument
     add("--model", help="a .tflite file or a run's folder (default: the committed model)")
     add("--port", type=int, default=8000, help="of 127.0.0.1 (default: 8000); 0 takes a free one")
@@ -320,12 +296,7 @@ def main() -> None:
     except (PageError, ModelError) as error:
         sys.exit(str(error))
     except OSError as error:  # of the folder
-        sys.exit(
-            f"Expected to write the page to {options.out}: {error.strerror}. Name another folder: --out FOLDER."
-        )
+        place = f"{options.out}: {error.strerror}"
+        sys.exit(f"Expected to write the page to {place}. Name another folder: --out FOLDER.")
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()
