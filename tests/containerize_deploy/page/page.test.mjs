@@ -326,7 +326,7 @@ test("a slow line shows bytes, and a stalled one a hint", async () => {
         window.setTimeout = (task, delay) => setTimeout_(task, delay / 5);
       }),
   });
-  await says(page, "#state", /^Loading the model: 1\.2 of 3\.8 MB…$/);
+  await says(page, "#state", /^Loading the model: 1\.2 of 3\.8 MB/);
   await says(page, "#state", /Nothing has come for a while: check the connection/);
 });
 

@@ -215,7 +215,9 @@ def in_browser(request, packages, model, tmp_path_factory) -> tuple[dict[str, st
         timeout=840,
     )
     results = re.findall(
-        r"^(not )?ok \d+ - (.+?)( # SKIP.*)?$(.*?)(?=^(?:not )?ok |^# Subtest|\Z)", done.stdout, re.M | re.S
+        r"^(not )?ok \d+ - ([^\n]+?)( # SKIP[^\n]*)?$(.*?)(?=^(?:not )?ok |^# Subtest|\Z)",
+        done.stdout,
+        re.M | re.S,
     )
     outcomes = {name: skip or (details if failed else "") for failed, name, skip, details in results}
     assert outcomes, done.stdout + done.stderr
