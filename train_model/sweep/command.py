@@ -31,9 +31,7 @@ def describe(status: Status) -> str:
     """How a point ended, in one line, with the cell and the error where it failed."""
     where = f" in cell [{status['failed_cell']}]" if status.get("failed_cell") else ""
     took = f" in {status['seconds']:.0f} s" if "seconds" in status else ""
-    return f"{status['point']}: {status['status']}{where}{took}" + (
-        f": {status['error']}" if status["error"] else ""
-    )
+    return ": ".join(filter(None, (status["point"], f"{status['status']}{where}{took}", status["error"])))
 
 
 def left(grid: Grid, store: Store) -> dict[str, str]:
@@ -49,10 +47,9 @@ def left(grid: Grid, store: Store) -> dict[str, str]:
                 wanted["data"] = known(parameters.get("data_dir", ""), parameters.get("other_sources", ""))
         status = store.read(name, STATUS) or {}
         if not wanted.items() <= status.items():
-            failed = status.get("status") == FAILED
-            points[name] = (
-                describe(status) if failed else f"{name}: not run with this notebook on these images"
-            )
+            points[name] = f"{name}: not run with this notebook on these images"
+            if status.get("status") == FAILED:
+                points[name] = describe(status)
     return points
 
 

@@ -93,16 +93,18 @@ def run_points(
         def ended(future: Future) -> Status:
             error, name = future.exception(), points[future.key]
             if error:
-                died = "its process died with every try, probably out of memory"
-                why = died if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"
-                status = {"point": name, "status": FAILED, "parameters": grid.points[name], "error": why}
-                return _save(Store(f"{out}/{name}"), status)
+                why = f"{type(error).__name__}: {error}"
+                if isinstance(error, KilledWorker):
+                    why = "its process died with every try, probably out of memory"
+                return _save(Store(f"{out}/{name}"), {"point": name, "status": FAILED, "error": why})
+            status = future.result()
+            future.release()  # else Dask runs it again when the worker that holds it dies
             if Store(out).read(name, STATUS) is None:
                 raise ParameterError(
-                    f"Point {name} ended on {future.result()['host']}, but its results are not at {out} here. "
+                    f"Point {name} ended on {status['host']}, but its results are not at {out} here. "
                     "Name a folder that all machines share, or an s3:// address."
                 )
-            return future.result()
+            return status
 
         # Here no more at a time than there are workers: Dask suspects also what waits at a worker that dies.
         waiting, suspects = iter(names), []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,10 @@ class Store:
     def read(self, point: str, file: str) -> Any:
         """A point's JSON file; `None` where there is none or it is damaged."""
         for folder in (point, f"{point}/results"):  # runs that `sc batch` dispatched lie one level deeper
-            try:
+            with suppress(
+                FileNotFoundError, NotADirectoryError, ValueError
+            ):  # a power cut leaves empty files
                 return json.loads(self.fs.cat_file(f"{self.root}/{folder}/{file}"))
-            except (FileNotFoundError, NotADirectoryError, ValueError):  # a power cut leaves empty files
-                continue
         return None
 
     def write(self, name: str, content: bytes) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.train_model.sweep.test_command import FILES
 from tests.train_model.sweep.test_engine import SCHEDULER, WORKER
 
 REPOSITORY = Path(__file__).parents[3]
@@ -29,12 +30,14 @@ SPEC = {
     "disk_space",
     "auto_shutoff",
     "start_ssh",
+    "scale",
+    "command",
+}
+SPEC |= {
     "working_directory",
     "git_repositories",
     "environment_variables",
     "start_script",
-    "command",
-    "scale",
     "use_spot_instance",
 }
 
@@ -83,18 +86,8 @@ def test_a_sweep_goes_through_sc_batch_and_into_a_bucket(study, tmp_path, bucket
     printed = shell(*before)
     assert re.search(r"completed +0 +file://\S+/learning_rate=0.1 ", printed)  # sc summarize-batch
     assert re.search(r"error +1 +file://\S+/learning_rate=0.5 ", printed)
-    assert {path.name for path in (out / "learning_rate=0.1").iterdir()} == {
-        "status_code",
-        "stdout",
-        "stderr",
-        "results",
-    }
-    assert {path.name for path in (out / "learning_rate=0.1" / "results").iterdir()} == {
-        "notebook.ipynb",
-        "stdout.txt",
-        "status.json",
-        "metrics.json",
-    }
+    files = {str(path.relative_to(out / "learning_rate=0.1")) for path in out.glob("learning_rate=0.1/**/*")}
+    assert files == {"status_code", "stdout", "stderr", "results", *(f"results/{name}" for name in FILES)}
     assert "failed in cell [3]" in (out / "learning_rate=0.5" / "stdout").read_text()
     printed = shell(collect, succeeds=False)
     assert "1 of 2 points are not done" in printed
@@ -158,6 +151,7 @@ def saturn():
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_sc_split_makes_a_job_that_fetches_the_code_and_works_through_the_list(tmp_path, shell, saturn):
     address, recipes = saturn
     code, there = tmp_path / "saturn" / "code", tmp_path / "machine"
@@ -206,14 +200,9 @@ def test_every_command_of_the_guide_is_run_or_needs_an_account():
         for block in blocks(heading)
         for line in block.splitlines()
     ]
-    sweeps = [
-        line
-        for line in tried
-        if line.startswith(("python -m train_model.sweep", "sc ", "mkdir", "git", "export"))
-    ]
-    dask = [
-        f"{command.format(port=8786)} &" for command in (SCHEDULER, WORKER)
-    ]  # tests/train_model/sweep/test_engine.py
+    known = ("python -m train_model.sweep", "sc ", "mkdir", "git", "export")
+    sweeps = [line for line in tried if line.startswith(known)]
+    dask = [f"{command.format(port=8786)} &" for command in (SCHEDULER, WORKER)]  # test_engine.py runs these
     assert sorted(tried) == sorted(sweeps + dask)
     for block in re.findall(r"([^\n]*)\n\n```bash account\n", GUIDE):
         assert re.search(r"\*Needs (an account|a GPU):\*$", block)
