@@ -37,8 +37,8 @@ class Collection:
 
     Args:
         out: the folder.
-        wanted: path in the folder of each image, such as `coast/a.jpg`, to its SHA-256 in hexadecimal digits, or to an
-            empty string where any image will do.
+        wanted: path in it of each image, such as `coast/a.jpg`, to its SHA-256 in hexadecimal digits, or to an empty
+            string where any image will do.
 
     Attributes:
         available: the paths at which there is an image.

@@ -99,27 +99,23 @@ def _from_web(url: str, collection: Collection, connection: dict[str, float]) ->
         note = json.loads((collection.out / POSITION).read_text(encoding="utf-8"))
     if note and (note["url"] != url or note["images"] > len(collection.available)):
         note = {}  # another address, or images from before are gone
+    start = 0 if note.get("end") else note.get("offset", 0)
     try:
-        file = WebFile(
-            url, 0 if note.get("end") else note.get("offset", 0), note.get("identity"), **connection
-        )
+        file = WebFile(url, start, note.get("identity"), **connection)
     except AcquisitionError:
         if not note:
             raise
-        note = {}  # another archive than the one in the note
+        note, start = {}, 0  # another archive than the one in the note
         file = WebFile(url, **connection)
     with io.BufferedReader(file, CHUNK) as stream:
         collection.rejected |= note.get("rejected", {})
         if note.get("end"):
             return
-        start = note.get("offset", 0)
         members, plain = tar_members(stream, start)
         noted = None
         for member in collection.gather(members, names(), file.identity[2] if plain else None, start):
             mark = (len(collection.available), member.end // NOTE_EVERY)
-            if (
-                plain and mark != noted
-            ):  # positions in a compressed archive say nothing about bytes on the wire
+            if plain and mark != noted:  # else the position is not one in the file on the server
                 noted = mark
                 note = {"url": url, "identity": file.identity, "offset": member.end}
                 note |= {"images": len(collection.available), "rejected": collection.rejected}
