@@ -156,8 +156,7 @@ def _check_jpeg(content: bytes) -> Checked:
 
     Left out are what cameras add or get wrong without any harm: metadata, profiles, bytes between segments, versions
     of JFIF, unknown codes of Adobe, scan parameters that a sequential JPEG has no use for, films behind the end.
-    A progressive JPEG may bring the same few bytes of a scan ten thousand times over, and a file of 1 MB would then
-    take ten minutes to decode: scans are counted.
+    Scans are counted, since each is a pass over all pixels, and a file of 1 MB may have ten thousand.
     """
     frame = coded = b""
     kept, ends, jfif, adobe, exif, kind = [b"\xff\xd8", b""], [], False, -1, None, 0
@@ -380,9 +379,8 @@ def _png_colours(header: bytes, palette: bytes, transparency: bytes | None) -> t
     key = tuple(level % 2**depth for level in struct.unpack_from(f">{samples}H", transparency))
     if depth == 16:
         return [], key
-    scale = (
-        255 // (2**depth - 1) if depth > 1 else 1
-    )  # Pillow compares with the grey levels that it makes of fewer bits
+    # Pillow compares with the grey levels that it makes of fewer bits.
+    scale = 255 // (2**depth - 1) if depth > 1 else 1
     return [b"tRNS" + struct.pack(f">{samples}H", *(level * scale for level in key))], None
 
 
@@ -563,11 +561,11 @@ def _av1(data: bytes, units: Iterator[None]) -> tuple[int, int, int]:
         header = data[at]
         kind, at, length = header >> 3 & 15, at + 1 + (header >> 2 & 1), len(data)
         if header & 2:  # it says its length, 7 bits at a time
-            length, shift = 0, 0
-            while True:
+            length = 0
+            for shift in range(0, 63, 7):
                 length |= (data[at] & 0x7F) << shift
-                at, shift = at + 1, shift + 7
-                if data[at - 1] < 0x80 or shift > 56:
+                at += 1
+                if data[at - 1] < 0x80:
                     break
         if kind == 1:
             size = max(size, _av1_size(data[at : at + length]))

@@ -33,16 +33,12 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 def load_image(source: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
     """Decodes an image and resizes it to a square.
 
-    All of it is kept: an image that is not square is squeezed, as in the original project, since a crop can
-    lose the sea. The orientation is applied, transparency is laid over white, and palette, greyscale,
+    An image that is not square is squeezed, since a crop can lose the sea. The orientation is applied, transparency is laid over white, and palette, greyscale,
     CMYK and 16-bit images become 8-bit RGB. Of an animation the first frame counts. Colour profiles are ignored.
 
     Args:
         source: path of an image file, or its bytes.
-        size: edge length of the result in pixels.
-
-    Returns:
-        `uint8` array of shape `[size, size, 3]`, RGB.
+        size: edge length of the result in pixels; it is a `uint8` array of shape `[size, size, 3]`, RGB.
 
     Raises:
         ImageError: the source is not a usable image; the message says why.
