@@ -259,11 +259,7 @@ def _grouped(
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """The folders of the splits, whatever their case; none if the images are not split yet.
-
-    Raises:
-        DatasetError: two stand for one split, or only some of the splits are there.
-    """
+    """The folders of the splits, whatever their case, none if the images are not split yet; DatasetError if they aren't three."""
     names = {name: name for name in SPLITS}
     names |= {"training": "train", "val": "validation", "valid": "validation"}
     splits: dict[str, Path] = {}
@@ -295,8 +291,7 @@ def subfolders(folder: Path) -> list[Path]:
 def class_folders(folder: Path) -> dict[str, Path]:
     """The subfolders by the label that they stand for, in NFC; `other` whatever its case.
 
-    Raises:
-        DatasetError: a name can't be a label, or two differ in case or Unicode form only.
+    DatasetError: a name can't be a label, or two differ in case or Unicode form only.
     """
     folders: dict[str, Path] = {}
     spelled: dict[str, Path] = {}
@@ -382,15 +377,12 @@ def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 def is_junk(path: Path) -> bool:
-    """Whether a file or folder is something that a system left behind, and nobody's image."""
+    """Whether a file or folder is something that a system left behind."""
     return path.name.startswith(".") or path.name.lower() in LEFT_BEHIND
 
 
 def image_rows(folder: Path, rejected: dict[str, str], **columns: str) -> list[Row]:
-    """A row for each image file below a folder: `path`, `name` and what else is given.
-
-    Files of other types go to `rejected`, path to reason.
-    """
+    """A row with `path`, `name` and what is given for each image file below a folder; others go to `rejected`, with a reason."""
     rows = []
     for path in _files(folder):
         suffix = path.suffix.lower()
@@ -409,8 +401,8 @@ def image_rows(folder: Path, rejected: dict[str, str], **columns: str) -> list[R
 def unusable(rows: Sequence[Row], progress: Progress = None) -> dict[str, str]:
     """Path to the reason of each image that doesn't decode, or is there twice.
 
-    The same file under two labels says that it is both, so neither is kept. The same file in two splits, or twice,
-    is kept once, where it is tested if it is tested anywhere: what is tested may not be trained on.
+    A file under two labels is kept under neither. Else one is kept, where it is tested if it is tested anywhere: what
+    is tested may not be trained on.
     """
     reasons: dict[str, str] = {}
     same: dict[bytes, list[Row]] = {}

@@ -172,16 +172,14 @@ def compare_classes(measures: pd.DataFrame, labels: Sequence[str]) -> pd.DataFra
         `delta <first>/<second>` per pair.
     """
     labels = np.asarray(labels)
-    names = sorted(set(labels.tolist()))
+    names = np.unique(labels).tolist()
     rows = []
     for measure in measures.columns:
         values = {label: measures.loc[labels == label, measure].to_numpy(float) for label in names}
         row = {"measure": measure} | {label: np.median(values[label]) for label in names}
-        if np.ptp(measures[measure].to_numpy(float)) == 0:  # all alike: nothing to test
-            row |= {"H": 0.0, "p": 1.0, "epsilon2": 0.0}
-        else:
-            row["H"], row["p"] = scipy.stats.kruskal(*values.values())
-            row["epsilon2"] = row["H"] / (len(labels) - 1)
+        alike = measures[measure].nunique() == 1  # nothing to test
+        row["H"], row["p"] = (0.0, 1.0) if alike else scipy.stats.kruskal(*values.values())
+        row["epsilon2"] = row["H"] / (len(labels) - 1)
         for first, second in combinations(names, 2):
             row[f"delta {first}/{second}"] = cliffs_delta(values[first], values[second])
         rows.append(row)

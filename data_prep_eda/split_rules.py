@@ -50,7 +50,7 @@ def grouped_split(labels: Sequence[str], group: Sequence[int], seed: int = 20) -
         seed: which of the many possible splits.
 
     Returns:
-        Array of `train`, `validation` and `test`, one per image; exact shares are not possible with whole groups.
+        Array of `train`, `validation` and `test`, one per image.
     """
     labels, group = np.asarray(labels), np.asarray(group)
     classes = np.unique(labels)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep_eda import cache, dataset
+from data_prep_eda import dataset
 from data_prep_eda.dataset import DatasetError, load_dataset, resolve_data_dir
 from data_prep_eda.other_sources import load_sources
 from data_prep_eda.split_rules import study_splits
@@ -128,9 +128,7 @@ def test_fingerprint_tells_an_unreadable_image(images, monkeypatch):
 
 
 def test_sun09_names_get_the_studys_split_also_when_some_are_missing(images):
-    names = [name for name, split in study_splits().items() if "coast_n" in name and split == "test"][
-        :3
-    ]
+    names = [name for name, split in study_splits().items() if "coast_n" in name and split == "test"][:3]
     for number, name in enumerate(names):
         Image.new("RGB", (48, 48), (number, 90, 160)).save(images / "coast" / name)
     rows = load_dataset(str(images)).images.set_index("name")
@@ -331,17 +329,6 @@ def test_images_are_decoded_once_per_fingerprint(images, monkeypatch):
     assert load_dataset(str(images)).rejected.empty and len(calls) == 37 + 36
 
 
-@pytest.mark.parametrize("harm", ["unwritable", "damaged"])
-def test_a_cache_that_is_no_use_only_costs_time(images, monkeypatch, tmp_path, harm):
-    if harm == "unwritable":
-        (tmp_path / "file").touch()
-        monkeypatch.setattr(cache, "CACHE", tmp_path / "file")
-    first = load_dataset(str(images))
-    for path in cache.CACHE.rglob("*.json"):
-        path.write_text("{")
-    assert load_dataset(str(images)).images.equals(first.images)
-
-
 def test_empty_class(images):
     for path in (images / "forest").iterdir():
         path.unlink()
@@ -386,10 +373,3 @@ def test_names_that_are_not_text_are_split_listed_and_packed(images, tmp_path, e
 def test_a_pipe_is_listed_and_not_waited_for(images):
     os.mkfifo(images / "coast" / "pipe.jpg")
     assert load_dataset(str(images)).rejected["reason"].tolist() == ["a broken link or a device, not a file"]
-
-
-def test_the_cache_may_lie_in_the_home_folder(tmp_path):
-    program = "from data_prep_eda.cache import CACHE; print(CACHE)"
-    environment = os.environ | {"SCENES_CACHE_DIR": "~/kept", "HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == str(tmp_path / "kept")

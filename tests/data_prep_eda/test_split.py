@@ -1,4 +1,4 @@
-"""The split: the study's rule to the letter, the leak-free rule, and what is written to disk."""
+"""The split: what is written to disk, and the command."""
 
 import csv
 import itertools
@@ -13,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep_eda.dataset import SAMPLE
-from data_prep_eda.manifests import MANIFEST, SPLITS
+from data_prep_eda.manifests import SPLITS
 from data_prep_eda.split import PreparationError, main, prepare
 from data_prep_eda.split_rules import study_split
 from data_prep_eda.sun09 import CLASSES
@@ -47,26 +45,6 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
     }
-
-
-@pytest.mark.parametrize("scene", CLASSES)
-def test_study_rule_gives_the_studys_split_for_every_name(scene):
-    with MANIFEST.open(newline="") as stream:
-        recorded = {r["filename"]: r["seed_split"] for r in csv.DictReader(stream) if r["class"] == scene}
-    assert len(recorded) == {"coast": 405, "forest": 351, "mountain": 402}[scene]
-    assert study_split(list(recorded)) == recorded
-
-
-@given(st.lists(st.text(min_size=1), unique=True, max_size=60), st.randoms())
-def test_study_rule_gives_each_name_one_split_in_any_order(names, random):
-    splits = study_split(names)
-    shuffled = names.copy()
-    random.shuffle(shuffled)
-    assert study_split(shuffled) == splits
-    assert set(splits) == set(names)
-    if len(names) >= 3:
-        tenth = max(1, round(0.1 * len(names)))
-        assert [list(splits.values()).count(part) for part in ("validation", "test")] == [tenth, tenth]
 
 
 def test_writes_split_folders_manifest_and_zip(tmp_path):

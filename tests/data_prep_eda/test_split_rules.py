@@ -1,12 +1,34 @@
-"""Leak-free splits: groups stay whole, every class is everywhere, the same images give the same split."""
+"""The study's rule to the letter; leak-free splits: groups stay whole, every class is everywhere, always the same."""
+
+import csv
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep_eda.manifests import SPLITS
-from data_prep_eda.split_rules import grouped_split
+from data_prep_eda.manifests import CLASSES, MANIFEST, SPLITS
+from data_prep_eda.split_rules import grouped_split, study_split
+
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_study_rule_gives_the_studys_split_for_every_name(label):
+    with MANIFEST.open(newline="") as stream:
+        recorded = {r["filename"]: r["seed_split"] for r in csv.DictReader(stream) if r["class"] == label}
+    assert len(recorded) == {"coast": 405, "forest": 351, "mountain": 402}[label]
+    assert study_split(list(recorded)) == recorded
+
+
+@given(st.lists(st.text(min_size=1), unique=True, max_size=60), st.randoms())
+def test_study_rule_gives_each_name_one_split_in_any_order(names, random):
+    splits = study_split(names)
+    shuffled = names.copy()
+    random.shuffle(shuffled)
+    assert study_split(shuffled) == splits
+    assert set(splits) == set(names)
+    if len(names) >= 3:
+        tenth = max(1, round(0.1 * len(names)))
+        assert [list(splits.values()).count(part) for part in ("validation", "test")] == [tenth, tenth]
 
 
 @settings(deadline=None, max_examples=4)
