@@ -88,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"{collection.table()}\nWhat a source lacks is listed in {printable(out)}/<source>/missing.txt.")
+    print(collection.table())
+    if not collection.complete:
+        print(f"What a source lacks is listed in {printable(out)}/<source>/missing.txt.")
     print(end=collection.differing())
     return 0
 
