@@ -119,7 +119,7 @@ def load_sources(other_sources: str, dataset: Dataset, progress: Progress = None
         key = f"other_sources/{fingerprint(dataset.folder)}-{fingerprint(folder)}-v{VERSION}"
         rejected |= cached_reasons(key, folder, lambda: _judge(rows, dataset, progress))  # half a minute
     images = pd.DataFrame([row for row in rows if row["path"] not in rejected], columns=COLUMNS)
-    left = pd.DataFrame(rejected.items(), columns=["path", "reason"])
+    left = pd.DataFrame(sorted(rejected.items()), columns=["path", "reason"])
     return Sources(folder, dataset.class_names, images, left)
 
 
