@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from containerize_deploy.scene_model import Classification, SceneModel
-from containerize_deploy.settings import Policy
 from data_prep_eda.preprocessing import ImageError, load_image
 
 # Error codes and the HTTP status that each one travels under.
@@ -49,10 +48,3 @@ def classify_bytes(model: SceneModel, content: bytes) -> Classification:
         message = str(error)
         raise ServiceError(_OF_IMAGE[error.reason], f"{message[0].upper()}{message[1:]}.") from None
     return model.classify(pixels)
-
-
-def fetch_image(url: str, policy: Policy, **limits: Any) -> bytes:
-    """`fetching.fetch`, imported late: TLS costs 30 ms at a cold start, and a request with its image needs none."""
-    from containerize_deploy import fetching
-
-    return fetching.fetch(url, policy, **limits)

@@ -33,8 +33,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from containerize_deploy import evaluation
-from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
+from containerize_deploy import evaluation, fetching
+from containerize_deploy.answers import ServiceError, classify_bytes
 from containerize_deploy.scene_model import ModelError, SceneModel, find_model, with_threshold
 from containerize_deploy.settings import Policy, SettingsError
 from data_prep_eda.files import replacing, write_text
@@ -113,7 +113,7 @@ def _classify(path: Path, options: argparse.Namespace) -> int:
     def answer_for(known: dict[str, str], source: str) -> dict[str, Any]:
         model = idle.get()
         try:
-            content = fetch_image(source, policy) if "://" in source else _read(source)
+            content = fetching.fetch(source, policy) if "://" in source else _read(source)
             answer = classify_bytes(model, content).to_json()
         except ServiceError as error:
             answer = error.to_json()

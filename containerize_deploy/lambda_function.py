@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from containerize_deploy.answers import ServiceError, classify_bytes, fetch_image
+from containerize_deploy.answers import ServiceError, classify_bytes
 from containerize_deploy.scene_model import SceneModel
 from containerize_deploy.settings import Policy, cors_origin, memory_mb
 from data_prep_eda.preprocessing import MAX_BYTES
@@ -137,7 +137,9 @@ def _sources(images: list[str], encoded: bool, record: _Record) -> Iterator[Sour
         left = record.time_left() - RESERVE_S
         if left <= 0:
             raise ServiceError(*OUT_OF_TIME)
-        return fetch_image(image, POLICY, deadline_s=left, budget=budget)
+        from containerize_deploy import fetching  # late: TLS costs 30 ms at a cold start
+
+        return fetching.fetch(image, POLICY, deadline_s=left, budget=budget)
 
     if encoded or len(images) == 1:
         yield from (functools.partial(bring, image) for image in images)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from containerize_deploy import answers
-from containerize_deploy.answers import STATUS, ServiceError, fetch_image
+from containerize_deploy import answers, fetching
+from containerize_deploy.answers import STATUS, ServiceError
 from containerize_deploy.settings import Policy
 
 SCHEMA = json.loads(Path(answers.__file__).with_name("answer.schema.json").read_text())
@@ -30,5 +30,5 @@ def test_the_schema_takes_any_labels(labels):
 
 def test_a_fetch_that_fails_is_an_answer():
     with pytest.raises(ServiceError) as caught:
-        fetch_image("https://photos.example/photo.jpg", Policy(enabled=False))
+        fetching.fetch("https://photos.example/photo.jpg", Policy(enabled=False))
     assert (caught.value.code, caught.value.status) == ("not_allowed", 403)
