@@ -162,9 +162,10 @@ def test_known_copies_are_left_out_where_the_data_set_has_what_they_show():
 def test_one_image_under_two_labels_of_a_source_is_neither(dataset, folder):
     shutil.copy(folder / "first/coast/desert_first_0.jpg", folder / "first/mountain/again.jpg")
     rejected = load_sources("", dataset).rejected
-    assert set(rejected["reason"]) == {
-        "the same image lies under coast and mountain, a conflict of labels"
-    } and len(rejected) == 2
+    assert (
+        set(rejected["reason"]) == {"the same image lies under coast and mountain, a conflict of labels"}
+        and len(rejected) == 2
+    )
 
 
 def test_an_image_of_the_data_set_is_left_out_of_other_too(dataset, folder):

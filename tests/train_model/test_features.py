@@ -97,7 +97,10 @@ def test_views_depend_on_the_image_not_on_its_neighbours(paths, cache):
 def test_xceptions_features_of_the_sample_ship(tmp_path, monkeypatch, computed):
     monkeypatch.delenv("SCENES_WEIGHTS_DIR", raising=False)
     everything = sorted(SAMPLE.glob("*/*.jpg"))
-    assert extract_features(everything, BACKBONES["xception"], cache=tmp_path).shape == (len(everything), 2048)
+    assert extract_features(everything, BACKBONES["xception"], cache=tmp_path).shape == (
+        len(everything),
+        2048,
+    )
     assert computed == []
 
 
