@@ -86,7 +86,7 @@ def test_a_reader_installs_nothing_that_only_tests_need():
     needed = {pin.name for pin in pins()}
     added = {pin.name for pin in pins("requirements-test.txt")}
     assert {"tensorflow", "papermill", "jupyter", "seaborn"} <= needed
-    for name in ("moto", "awscli", "distributed", "bokeh", "jax", "pytest", "ruff", "nbval", "mediapipe"):
+    for name in ("moto", "awscli", "s3fs", "bokeh", "jax", "pytest", "ruff", "nbval", "mediapipe"):
         assert name in added - needed
     assert "-r requirements.txt" in (REPOSITORY / "requirements-test.txt").read_text().splitlines()
     assert all(str(pin.specifier).startswith("==") for pin in pins("requirements-test.txt"))
