@@ -163,6 +163,7 @@ test("a file that is no usable image gets a sentence, and the others their answe
 test("none of these and unsure say what they mean, and bars of the former wait behind a click", async () => {
   const page = await visit();
   await page.click("[data-example='cup.jpg']");
+  await answers(page, 1); // the newest stands first, so that each waits for the one before
   await choose(page, "unsure.jpg");
   await answers(page, 2);
   const [unsure, none] = await page.$$eval("#cards .answer", (cards) => cards.map((card) => card.innerText));
@@ -332,7 +333,10 @@ test("a slow line shows bytes, and a stalled one a hint", async () => {
 
 test("nothing is cut off, split or too small, on a phone or a desktop, with large text", async () => {
   const page = await visit({ camera: true });
-  for (const example of ["coast_08.jpg", "cup.jpg"]) await page.click(`[data-example='${example}']`);
+  for (const [before, example] of ["coast_08.jpg", "cup.jpg"].entries()) {
+    await page.click(`[data-example='${example}']`);
+    await answers(page, before + 1);
+  }
   await choose(page, "unsure.jpg", "broken/empty.jpg");
   await answers(page, 4);
   for (const summary of ["#cards", "#limit", "#about"]) await page.click(`${summary} summary`);
