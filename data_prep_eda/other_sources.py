@@ -96,12 +96,13 @@ def find_sources(other_sources: str, dataset: Dataset) -> Path | None:
 
 
 def _belongs(folder: Path, dataset: Dataset) -> bool:
-    """Whether sources that nobody named are of this data set: it has all their classes."""
+    """Whether there are sources that nobody named, and they are of this data set: it has all their classes."""
+    sources = subfolders(folder)
     try:
-        labels = {label_key(label) for source in subfolders(folder) for label in class_folders(source)}
+        labels = {label_key(label) for source in sources for label in class_folders(source)}
     except DatasetError:
         return True  # load_sources says what is wrong
-    return labels <= {*map(label_key, dataset.class_names), OTHER}
+    return bool(sources) and labels <= {*map(label_key, dataset.class_names), OTHER}
 
 
 def load_sources(other_sources: str, dataset: Dataset, progress: Progress = None) -> Sources:

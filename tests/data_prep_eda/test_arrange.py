@@ -87,10 +87,11 @@ def test_a_published_archive_is_arranged(published, tmp_path, capsys):
 
 
 def test_mistakes_are_sentences(published, tmp_path, capsys):
-    assert main(["--source", str(published), "--out", str(tmp_path / "out")]) == 1
+    out = ["--out", str(tmp_path / "out")]  # not this repository's folder
+    assert main(["--source", str(published), *out]) == 1
     assert "--as corel1k or corel5k or miml" in capsys.readouterr().err
-    assert main(["--source", str(tmp_path / "nowhere")]) == 1
+    assert main(["--source", str(tmp_path / "nowhere"), *out]) == 1
     assert "found nothing" in capsys.readouterr().err
     (tmp_path / "note.tar").write_text("no archive")
-    assert main(["--source", str(tmp_path / "note.tar")]) == 1
+    assert main(["--source", str(tmp_path / "note.tar"), *out]) == 1
     assert "Expected a whole tar archive" in capsys.readouterr().err

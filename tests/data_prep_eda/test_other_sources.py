@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from data_prep_eda import other_sources
 from data_prep_eda.dataset import DatasetError, load_dataset
-from data_prep_eda.other_sources import all_images, load_sources
+from data_prep_eda.other_sources import all_images, find_sources, load_sources
 
 
 def textured(path, seed, size=200):
@@ -95,6 +95,11 @@ def test_without_sources_it_says_what_is_missing(dataset):
     sources = load_sources("", dataset)
     assert sources.images.empty and "images from elsewhere" in str(sources)
     assert len(all_images(dataset, sources)) == len(dataset.images)
+
+
+def test_an_empty_folder_beside_the_data_is_no_source(dataset):
+    (dataset.folder.parent / "other_sources").mkdir()
+    assert find_sources("", dataset) is None
 
 
 def test_a_square_that_was_cut_out_of_a_wider_image_is_its_copy(dataset, folder):
