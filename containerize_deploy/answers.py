@@ -1,7 +1,5 @@
 """What the service answers, to the Lambda function's callers and to the shell; `answer.schema.json` describes it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from containerize_deploy.scene_model import Classification, SceneModel

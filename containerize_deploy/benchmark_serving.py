@@ -7,8 +7,6 @@
 Writes one JSON file (`--out`). Milliseconds depend on the machine; the ratios are what to compare.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import io

@@ -10,8 +10,6 @@ A folder stands for every file in it, in sorted order. `--json` prints one array
 `--evaluate` one object, which has the array as `answers`.
 """
 
-from __future__ import annotations
-
 from containerize_deploy.installed import require_packages
 from data_prep_eda import interruption
 

@@ -1,7 +1,5 @@
 """How well a model does on class folders: accuracy with intervals, confusions, what is kept and refused."""
 
-from __future__ import annotations
-
 import math
 import shlex
 import unicodedata

@@ -6,8 +6,6 @@ it all are capped. No proxy, cookie, password or `.netrc` is ever used. requests
 for this, caps neither bytes nor all the time, takes any port, and pins the first address whatever the others are.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import ipaddress

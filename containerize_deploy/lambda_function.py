@@ -5,8 +5,6 @@ request of a Function URL, an API or a load balancer, whose body is such an even
 the table of what goes in and what comes out.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import codecs
@@ -67,7 +65,7 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     return answer if http is None else _envelope(http, status, answer, headers)
 
 
-def _answer(event: Any, http: _Http | None, record: _Record) -> tuple[int, Any, dict]:
+def _answer(event: Any, http: "_Http | None", record: "_Record") -> tuple[int, Any, dict]:
     """Status, answer (a page's is a text) and extra headers."""
     if http is None or http.method == "POST":
         return 200, _classify_event(event if http is None else _body(event), record), {}
@@ -82,7 +80,7 @@ def _answer(event: Any, http: _Http | None, record: _Record) -> tuple[int, Any, 
     return 200, {"status": "ok", "model": MODEL.identity}, {}
 
 
-def _classify_event(event: Any, record: _Record) -> dict[str, Any]:
+def _classify_event(event: Any, record: "_Record") -> dict[str, Any]:
     """Answers a plain event, or an image's bytes as they came in an HTTP body."""
     if isinstance(event, bytes):
         form, images, sources = "image", [event], iter([lambda: event])
@@ -116,7 +114,7 @@ def _form_and_images(event: Any) -> tuple[str, list[str]]:
     return form, images
 
 
-def _one_of_many(source: Source, record: _Record) -> dict[str, Any]:
+def _one_of_many(source: Source, record: "_Record") -> dict[str, Any]:
     """The answer for one image of a list; its failure is its own."""
     try:
         content = source()
@@ -127,7 +125,7 @@ def _one_of_many(source: Source, record: _Record) -> dict[str, Any]:
         return record.failure(error)[1]
 
 
-def _sources(images: list[str], encoded: bool, record: _Record) -> Iterator[Source]:
+def _sources(images: list[str], encoded: bool, record: "_Record") -> Iterator[Source]:
     """A source for each image; `FETCHES_AT_ONCE` URLs are fetched at once: all their bytes would fill the memory."""
     budget = None  # of a single URL it is `fetch`'s own
 

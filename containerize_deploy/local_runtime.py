@@ -6,8 +6,6 @@ then answers at the address where the container's emulator would, so that test.p
 as a Function URL, so that a browser can.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import contextlib

@@ -1,7 +1,5 @@
 """The exported model, ready to be asked: from pixels to probabilities, with nothing but LiteRT and NumPy."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """What the environment sets, read once at the start: a wrong value is a `SettingsError`, and opens nothing."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping
@@ -27,7 +25,7 @@ class Policy:
     user_agent: str = "scene-classifier"
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Policy:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Policy":
         """Reads `FETCH_URLS` (`on` or `off`), `FETCH_HOSTS` (comma-separated) and `FETCH_USER_AGENT`."""
         switch = environment.get("FETCH_URLS", "on")
         if switch.strip().lower() not in ("on", "off"):

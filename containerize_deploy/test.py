@@ -8,8 +8,6 @@ Without `--at` it calls the container on this machine (containerize.md). A Funct
 requests is called with curl instead (deploy_aws_lambda.md). Needs nothing but Python, and no other file.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import http.client

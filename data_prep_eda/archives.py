@@ -4,8 +4,6 @@ Archives come from strangers. Nothing here writes a file or trusts a path, and m
 archive claims.
 """
 
-from __future__ import annotations
-
 import bz2
 import contextlib
 import functools

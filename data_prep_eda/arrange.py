@@ -8,8 +8,6 @@ where each source is published and on which terms. Each image is decoded before 
 target is replaced, and what is missing is listed in `<source>/missing.txt`. Notebooks 06 to 08 go on from there.
 """
 
-from __future__ import annotations
-
 from data_prep_eda import interruption
 
 if __name__ == "__main__":

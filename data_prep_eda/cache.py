@@ -1,7 +1,5 @@
 """What can be computed again is kept in the folder `CACHE`, under the contents that it was computed from."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

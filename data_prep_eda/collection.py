@@ -1,7 +1,5 @@
 """Collects images that a manifest names, from archives and folders, into folders of their labels."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

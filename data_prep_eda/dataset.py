@@ -1,7 +1,5 @@
 """Finds and checks the images that a run uses: which folder, which classes, which split, which files are usable."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

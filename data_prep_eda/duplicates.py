@@ -4,8 +4,6 @@ An image that sits in the training set and, cropped a little differently, in the
 says which images of SUN 09 belong together, and `related` which of any others; `split_rules` keeps them on one side.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

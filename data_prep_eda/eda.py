@@ -3,8 +3,6 @@
 Notebook 01 draws what this module measures.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Sequence

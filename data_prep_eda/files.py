@@ -1,7 +1,5 @@
 """Files that appear whole or not at all: the one way in which this project writes."""
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import json

@@ -4,8 +4,6 @@ The measure is what a browser shows: a file that it shows whole is taken, howeve
 of its picture is refused, and so is one that costs more than 2 s of processor time or 1.1 GB.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 import re

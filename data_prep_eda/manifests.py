@@ -1,7 +1,5 @@
 """What the study knows of its images without having them: classes, names, splits and SHA-256."""
 
-from __future__ import annotations
-
 import csv
 import functools
 from pathlib import Path

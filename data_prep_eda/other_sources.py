@@ -4,8 +4,6 @@ A source is a folder with a subfolder for each class that it has, and if it like
 Sources lie side by side in one folder. Notebooks 06 to 08 train on them and test by leaving one out.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ image calls `load_image`. The service carries a copy of this file and of `image_
     (224, 224, 3)
 """
 
-from __future__ import annotations
-
 import io
 import os
 import warnings

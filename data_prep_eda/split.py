@@ -8,8 +8,6 @@ any other images, is leak-free: images that `data_prep_eda.duplicates` finds to 
 Notebook 02 shows what the first one leaks. The training notebooks read what this writes.
 """
 
-from __future__ import annotations
-
 from data_prep_eda import interruption
 
 if __name__ == "__main__":

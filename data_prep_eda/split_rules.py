@@ -1,7 +1,5 @@
 """The rules by which images are split: the original project's, by name, and one that keeps groups whole."""
 
-from __future__ import annotations
-
 import functools
 import warnings
 from collections import Counter

@@ -1,7 +1,5 @@
 """Zip files of images, ready to upload to a cloud notebook: `data_sun09.zip` and `data.zip`."""
 
-from __future__ import annotations
-
 import contextlib
 import zipfile
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The conda environment, the pins and the declared ranges say the same."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

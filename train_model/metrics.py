@@ -1,7 +1,5 @@
 """How good a classifier is, how sure one can be of that, and whether its probabilities are calibrated."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -109,12 +107,12 @@ def load_images(paths: pd.Series, size: int) -> np.ndarray:
     return np.stack([load_image(path, size) for path in paths])
 
 
-def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+def predict(model: "keras.Model", images: np.ndarray) -> np.ndarray:
     """A Keras model's output `probabilities`, `float32 [n, classes]`, of images `uint8 [n, size, size, 3]`."""
     return model.predict(images, verbose=0)["probabilities"]
 
 
-def multiply_adds(model: keras.Model) -> int:
+def multiply_adds(model: "keras.Model") -> int:
     """Multiplications with their additions of one image, by the convolutions and dense layers of a functional model."""
     from keras import layers
 

@@ -5,8 +5,6 @@ A value out of range is refused before any work, with what is allowed, wherever 
 sweeps check values before anything starts.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib
 from collections.abc import Callable, Iterable

@@ -4,8 +4,6 @@ A run is a folder. Each notebook writes its results into a section of the folder
 read settings from there, so that a setting is declared once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
@@ -45,7 +43,7 @@ def output_folder(output_dir: str) -> Path:
     return folder
 
 
-def begin(folder: Path, dataset: Dataset, sources: Sources | None = None) -> None:
+def begin(folder: Path, dataset: Dataset, sources: "Sources | None" = None) -> None:
     """Says which data a notebook is about to use, and whose run its text is about, and ties the run to them.
 
     Writes the section `data` of the record, with `counts` (label to split to images) and `sources` (name to label to

@@ -1,7 +1,5 @@
 """From a Keras model to TFLite files, and the two runtimes that execute them."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import logging
@@ -41,7 +39,7 @@ def available_runtimes() -> list[str]:
     return [name for name, module in RUNTIMES.items() if importlib.util.find_spec(module)]
 
 
-def load_interpreter(model: bytes | Path, runtime: str = "litert") -> Interpreter:
+def load_interpreter(model: bytes | Path, runtime: str = "litert") -> "Interpreter":
     """Loads a TFLite model, its bytes or its path, by one of `RUNTIMES`.
 
     Raises:
@@ -60,7 +58,7 @@ def load_interpreter(model: bytes | Path, runtime: str = "litert") -> Interprete
     return interpreter
 
 
-def run(interpreter: Interpreter, image: np.ndarray) -> dict[str, np.ndarray]:
+def run(interpreter: "Interpreter", image: np.ndarray) -> dict[str, np.ndarray]:
     """Name of each output to its value, without the batch axis, of an image `[h, w, 3]`, levels 0 to 255."""
     (entry,) = interpreter.get_input_details()
     ((name, signature),) = interpreter.get_signature_list().items()
@@ -127,7 +125,7 @@ class RuntimeProcess(ProcessPoolExecutor):
         return self.submit(_run, name, image[None]).result()[1]
 
 
-_loaded: dict[str, Interpreter] = {}  # in the process of a RuntimeProcess
+_loaded: dict[str, "Interpreter"] = {}  # in the process of a RuntimeProcess
 
 
 def _load(name: str, model: bytes | Path, runtime: str) -> None:
@@ -152,7 +150,7 @@ def processor() -> str:
 
 
 def convert(
-    model: keras.Model, kind: str, representative: np.ndarray | None = None, *, corrected: bool = True
+    model: "keras.Model", kind: str, representative: np.ndarray | None = None, *, corrected: bool = True
 ) -> bytes:
     """Converts a Keras model to the bytes of a TFLite file, whose input is `image`, its outputs in alphabetical order.
 

@@ -6,8 +6,6 @@
 Needs Node.js, npm and Chromium. The server runs on this machine, so that waiting for a network is not in the times.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -7,8 +7,6 @@ and prints the address at which it serves them until interrupted. What the page 
 model's file; the drawn examples go with a model of the same classes as theirs.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import filecmp

@@ -7,8 +7,6 @@ Only the images named in `sun09_manifest.csv` are kept. Each is decoded before i
 whole; a run that was interrupted continues where it was. `python -m data_prep_eda.split` goes on from here.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

@@ -1,7 +1,5 @@
 """A file on a web server, read from front to back, that survives dropped connections."""
 
-from __future__ import annotations
-
 import http.client
 import io
 import string

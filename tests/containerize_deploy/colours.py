@@ -3,8 +3,6 @@
 `five_colours.tflite` is what `python -m tests.containerize_deploy.colours` writes, which takes TensorFlow; tests don't.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

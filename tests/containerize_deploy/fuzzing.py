@@ -7,8 +7,6 @@ prints a table of what came of them. The tests draw a few hundred from the same.
 among them lead inside, or nowhere.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import functools

@@ -6,8 +6,6 @@ too, but neither find nor xargs, tar or unzip (aws/aws-lambda-base-images issues
 changes between releases; a recipe that needs coreutils alone outlives that.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html documents the API.
 """
 
-from __future__ import annotations
-
 import contextlib
 import http.server
 import json

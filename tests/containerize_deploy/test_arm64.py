@@ -5,8 +5,6 @@ user mode. QEMU 10, the emulated machine's C library and its Python 3.13 are Deb
 crashes); they are downloaded into .cache/arm64 and unpacked, not installed. It takes minutes, hence `slow`.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os

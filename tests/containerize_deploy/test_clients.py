@@ -1,7 +1,5 @@
 """One file for all: every client that runs here reads the served file's bytes and gives the service's answers."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`classify --evaluate`: accuracy with intervals, confusions, what is kept and refused, and the threshold to keep a share."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

@@ -1,7 +1,5 @@
 """The served file: answers, facts from its own metadata, and what is refused."""
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

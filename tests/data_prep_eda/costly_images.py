@@ -5,8 +5,6 @@
 decodes each in a process of its own and prints a table: what came of it, seconds, and the process's peak memory.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import io

@@ -1,7 +1,5 @@
 """Which images a run uses, and clear words where a folder cannot be used."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Further sources: found beside the data, any subset of classes, copies of known images left out and listed."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

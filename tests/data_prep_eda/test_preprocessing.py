@@ -1,7 +1,5 @@
 """One way from a file to pixels, whatever people hand in."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

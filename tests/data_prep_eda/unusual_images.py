@@ -7,8 +7,6 @@ it shows into unusual_images.json, with which the tests compare where there is n
 four flat colours.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

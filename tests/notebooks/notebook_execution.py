@@ -1,7 +1,5 @@
 """Executes the committed notebooks with small parameters, for the tests."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What a committed notebook has to be: its form, what its outputs may show, and prose that has its number above it."""
 
-from __future__ import annotations
-
 import json
 import re
 import statistics

@@ -1,7 +1,5 @@
 """The committed notebooks keep the rules, and the rules notice what breaks them."""
 
-from __future__ import annotations
-
 import copy
 
 import nbformat

@@ -1,7 +1,5 @@
 """The notebooks run, in order, on the sample; the training script is in step and runs by itself."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

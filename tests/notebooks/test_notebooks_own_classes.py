@@ -1,7 +1,5 @@
 """`make run ARGS=--all` on five classes with awkward names, with images in subfolders and images of none of the classes."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The notebooks run, in order, on the real images, and reach the accuracy that the study states."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

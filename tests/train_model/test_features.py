@@ -1,7 +1,5 @@
 """Frozen features: the same from every engine, kept by content, resumed after an interruption."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The served head is the solution of its problem, the threshold is read off unseen images, and saved models are anybody's."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

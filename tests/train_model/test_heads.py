@@ -1,7 +1,5 @@
 """Heads trained side by side equal heads trained alone, and the full model trained with a frozen backbone."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

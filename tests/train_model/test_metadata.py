@@ -1,7 +1,5 @@
 """Metadata that MediaPipe's own schema reads, in a file that stays the model it was."""
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import json

@@ -1,7 +1,5 @@
 """Intervals, tables, costs and calibration, against values that are known."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pandas as pd

@@ -1,7 +1,5 @@
 """What 8 bits are known to do to a network is taken back before they do it."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

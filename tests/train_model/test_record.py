@@ -1,7 +1,5 @@
 """A run's record: what it holds, which data it belongs to, and what a notebook that was opened alone reads."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The four TFLite forms, on both runtimes."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -4,8 +4,6 @@ Three measurements: a sweep of learning rates by both, cost against the number o
 Prints tables and writes JSON; `--publish` also replaces the copy in the repository and `benchmark.md`, which shows it.
 """
 
-from __future__ import annotations
-
 from data_prep_eda import interruption
 
 if __name__ == "__main__":

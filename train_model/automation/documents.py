@@ -7,8 +7,6 @@
 A block between `<!-- begin NAME -->` and `<!-- end NAME -->` holds the text of that name in `documents.yml`.
 """
 
-from __future__ import annotations
-
 from data_prep_eda import interruption
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """What a run ends with: its figures, the commands that use its model, and the page `index.html` that has them all."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import platform

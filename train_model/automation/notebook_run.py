@@ -4,8 +4,6 @@ What papermill leaves open is added: unknown parameters are errors and not warni
 that runs this code, its start is tried twice, and the outcome comes back as a value and not as an exception.
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import importlib.util

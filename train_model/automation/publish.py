@@ -5,8 +5,6 @@ python -m train_model.automation.publish clean         takes photographs and log
 python -m train_model.automation.publish export        writes train_model/model_training.py from notebook 06
 """
 
-from __future__ import annotations
-
 from data_prep_eda import interruption
 
 if __name__ == "__main__":

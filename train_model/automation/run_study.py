@@ -6,8 +6,6 @@ python -m train_model.automation.run_study -p epochs 5           with another va
 python -m train_model.automation.run_study --from 05             on in the newest run, from notebook 05
 """
 
-from __future__ import annotations
-
 from data_prep_eda import interruption
 
 if __name__ == "__main__":
@@ -118,7 +116,7 @@ class Run:
     dataset: Dataset
 
     @classmethod
-    def begin(cls, options: argparse.Namespace, stack: ExitStack) -> Run:
+    def begin(cls, options: argparse.Namespace, stack: ExitStack) -> "Run":
         """Checks everything that can be checked before a notebook starts; the stack holds the folder's lock.
 
         Raises:

@@ -6,8 +6,6 @@ Each point of the grid is one papermill run into `<out>/<point>/`. Run the same 
 missing, failed, or was made by another version of the notebook. At the end stand `points.csv` and `points.png`.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import os

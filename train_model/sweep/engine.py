@@ -1,7 +1,5 @@
 """Runs the points of a sweep: one after the other, or on Dask's workers, of this machine or of a cluster."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

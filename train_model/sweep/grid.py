@@ -1,7 +1,5 @@
 """Reads a sweep's grid file: a notebook, and the points of its parameters to run it at."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

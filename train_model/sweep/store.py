@@ -3,8 +3,6 @@
 Layout: `<point>/status.json`, `notebook.ipynb` (executed), `stdout.txt`, `metrics.json` and whatever else it writes.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Iterator

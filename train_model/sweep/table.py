@@ -1,7 +1,5 @@
 """One table and one figure of a sweep's points."""
 
-from __future__ import annotations
-
 import io
 
 import matplotlib

@@ -1,7 +1,5 @@
 """The documents say what was measured, and point at what exists."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

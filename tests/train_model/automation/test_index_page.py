@@ -1,7 +1,5 @@
 """What a run ends with: figures, commands that can be pasted, and a page."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What may be committed: which runs are published, and what is taken out of their notebooks."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`make run`: notebooks in order, failures named, runs gone on with, one process at a time."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -48,6 +46,7 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setattr(run_study, "NOTEBOOKS", folder)
     monkeypatch.setattr(run_study, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(run_study, "PRELOAD", ())
+    monkeypatch.delenv("MAKELEVEL", raising=False)  # under make, the command to go on with is make's
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
