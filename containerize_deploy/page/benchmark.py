@@ -30,7 +30,6 @@ README, SCREENSHOT = website.PAGE / "README.md", website.PAGE / "screenshot.png"
 SAMPLE = website.ROOT / "data_prep_eda" / "sample"
 SMALL = SAMPLE / "coast" / "coast_00.jpg"
 VISIT = {"do": "visit"}
-AT_ONCE = 40  # images that are handed to the page at a time
 
 
 def main() -> None:
@@ -53,23 +52,22 @@ def main() -> None:
         sys.exit(130)
     print(report)
     if options.publish:
-        before, _, rest = README.read_text(encoding="utf-8").partition("<!-- begin measured -->\n")
-        _, end, after = rest.partition("\n<!-- end measured -->")
-        write_text(README, f"{before}<!-- begin measured -->\n{report}{end}{after}")
+        before, begin, rest = README.read_text(encoding="utf-8").partition("<!-- begin measured -->\n")
+        write_text(README, before + begin + report + rest[rest.index("\n<!-- end measured -->") :])
 
 
-def measure(path: Path, folders: list[Path], visits: int, screenshot: Path | None = None) -> str:
+def measure(model: Path, folders: list[Path], visits: int, screenshot: Path | None = None) -> str:
     """Measures everything; returns Markdown, and writes the screenshot if a path is given.
 
     Raises:
         PageError: a program or a folder's images are missing, or the browser's driver failed.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        site, large = website.assemble(Path(scratch, "page"), path), Path(scratch, "12.jpg")
+        site, large = website.assemble(Path(scratch, "page"), model), Path(scratch, "12.jpg")
         large.write_bytes(image_file(4000, 3000))
         _, wire = drive(site, [VISIT])
         timed, _ = drive(site, [VISIT, answers(SMALL), VISIT | {"again": True}, answers(large)] * visits)
-        rows = "\n".join(agreement(site, path, folder.resolve()) for folder in folders)
+        rows = "\n".join(agreement(site, model, folder.resolve()) for folder in folders)
         if screenshot:
             drive(site, [{"do": "screenshot", "path": str(screenshot)}])
             with Image.open(screenshot) as image:
@@ -106,23 +104,23 @@ def agreement(site: Path, model: Path, folder: Path) -> str:
     """A row of the table: the page's answers beside the service's, for every image in a folder that it takes."""
     command = [sys.executable, "-m", "containerize_deploy.classify", "--model", model, "--json", folder]
     given = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=website.ROOT).stdout)
-    expected = {answer["file"]: answer for answer in given if "label" in answer}
-    if not expected:
+    theirs = [answer for answer in given if "label" in answer]
+    if not theirs:
         raise website.PageError(f"Expected a folder of images, found none in {folder}.")
-    files = list(expected)
-    batches = [answers(*files[start : start + AT_ONCE]) for start in range(0, len(files), AT_ONCE)]
+    files = [answer["file"] for answer in theirs]
+    batches = [answers(*files[start : start + 40]) for start in range(0, len(files), 40)]  # at once
     (_, *steps), _ = drive(site, [VISIT, *batches])
-    pairs = list(zip((here for step in steps for here in step["answers"]), expected.values(), strict=True))
-    labels, scopes = (
+    pairs = list(zip((answer for step in steps for answer in step["answers"]), theirs, strict=True))
+    same = [
         sum(here.get(key) == there[key] for here, there in pairs) / len(pairs)
         for key in ("label", "in_scope")
-    )
+    ]
     largest = max(
         abs(here.get("probabilities", {}).get(label, 0) - probability)
         for here, there in pairs
         for label, probability in there["probabilities"].items()
     )
-    return f"| {folder.name} | {len(pairs)} | {labels:.2%} | {scopes:.2%} | {largest:.4f} |"
+    return f"| {folder.name} | {len(pairs)} | {same[0]:.2%} | {same[1]:.2%} | {largest:.4f} |"
 
 
 def drive(site: Path, steps: list[dict[str, Any]]) -> tuple[list[Any], int]:
@@ -146,7 +144,7 @@ def drive(site: Path, steps: list[dict[str, Any]]) -> tuple[list[Any], int]:
         raise website.PageError(
             f"The browser's driver ended with status {done.returncode}, as it says above."
         )
-    return json.loads(done.stdout), sum(size for _, size in server.sent)
+    return json.loads(done.stdout), sum(server.sent)
 
 
 if __name__ == "__main__":

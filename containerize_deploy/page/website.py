@@ -36,20 +36,22 @@ PACKAGES = ROOT / "build" / "npm"
 SAMPLE = ROOT / "data_prep_eda" / "sample"
 CARD = "model-card.txt"
 
-# Drawn examples and what they show; each is in the sample's folder of its class, but for one of something else.
-EXAMPLES = {
-    "coast_08.jpg": "Drawn beach with surf",
-    "forest_06.jpg": "Drawn path through a wood",
-    "mountain_22.jpg": "Drawn mountain range with snow",
-    "cup.jpg": "Drawn cup of coffee",
+EXAMPLES = {  # and what they show
+    SAMPLE / "coast" / "coast_08.jpg": "Drawn beach with surf",
+    SAMPLE / "forest" / "forest_06.jpg": "Drawn path through a wood",
+    SAMPLE / "mountain" / "mountain_22.jpg": "Drawn mountain range with snow",
+    PAGE / "cup.jpg": "Drawn cup of coffee",
 }
 FEW = 60  # characters: labels that take more are counted, not listed
+NOT_PUBLISHED = ("*.py", "__pycache__", "*.mjs", "*.md", "package*.json", "cup.jpg", "screenshot.png")
 # Not kept for offline use.
 LATER = {"_headers", "service-worker.js", "icon.png", "preview.jpg", "LICENSE.txt", CARD}
 LITERT = "@litertjs/core"
 DRIVERS = ("puppeteer-core", "axe-core")  # what drives a browser in the tests and the benchmark
 # LiteRT.js takes the first build on processors with relaxed SIMD, else the second; there are others, not used here.
-LITERT_BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")
+LITERT_FILES = [
+    f"litert_wasm_{build}{end}" for build in ("internal", "compat_internal") for end in (".js", ".wasm")
+]
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -84,32 +86,31 @@ def assemble(site: Path = SITE, model: Path = MODEL_FILE, address: str = "", hom
     if site.exists() and any(site.iterdir()) and not (site / "files.js").exists():
         raise PageError(f"Expected {site} to be empty or an earlier page; name another folder or empty it.")
     content = model.read_bytes()
-    labels = read_facts(content, model.name)["labels"]
+    labels, own = read_facts(content, model.name)["labels"], content == MODEL_FILE.read_bytes()
     litert = packages() / LITERT
     part = site.with_name(f"{site.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    (part / "litert").mkdir(parents=True)
-    (part / "examples").mkdir()
-    own = content == MODEL_FILE.read_bytes()
-    copies = {path: path.name for path in PAGE.iterdir() if path.suffix in TYPES or path.name == "_headers"}
-    del copies[PAGE / "cup.jpg"], copies[PAGE / "screenshot.png"]
-    copies |= {ROOT / "LICENSE": "LICENSE.txt"} | (
-        {ROOT / "train_model" / "MODEL_CARD.md": CARD} if own else {}
-    )
-    copies |= {
-        litert / "wasm" / f"{build}{end}": "litert" for build in LITERT_BUILDS for end in (".js", ".wasm")
-    }
-    for source, target in copies.items():
-        shutil.copy(source, part / target)
+    shutil.copytree(PAGE, part, ignore=shutil.ignore_patterns(*NOT_PUBLISHED))
     (part / MODEL_FILE.name).write_bytes(content)
-    drawn = sorted(folder.name for folder in SAMPLE.iterdir() if folder.is_dir())
-    words = _sentences(labels) | _examples(part, EXAMPLES if labels == drawn else {})
-    words |= {"bytes": len(content), "address": address, "home": "", "elsewhere": ""}
+    shutil.copy(ROOT / "LICENSE", part / "LICENSE.txt")
+    (part / "litert").mkdir()
+    for name in LITERT_FILES:
+        shutil.copy(litert / "wasm" / name, part / "litert")
+
+    words = _sentences(labels) | {"bytes": len(content), "address": address, "home": "", "elsewhere": ""}
+    drawn = labels == sorted(folder.name for folder in SAMPLE.iterdir() if folder.is_dir())
+    words |= _examples(part) if drawn else {"examples": "", "preview": "icon.png"}
     if home:
         words["home"] = f' <a href="{home}">Notebooks and guides</a> of the study behind it.'
     if own:
-        card = f"{home}train_model/MODEL_CARD.html" if home else CARD
-        words["elsewhere"] = f'<p>{_elsewhere()} <a href="{card}">The model’s card</a> says more.</p>'
+        shutil.copy(ROOT / "train_model" / "MODEL_CARD.md", part / CARD)
+        metrics = json.loads((ROOT / "notebooks" / "metrics.json").read_text(encoding="utf-8"))
+        right = [source["accuracy"] for source in metrics["evaluation"]["left_out"]]
+        words["elsewhere"] = (
+            f"<p>On images from a collection that it was not trained on, it is right on {min(right):.0%} to {max(right):.0%} "
+            "of those that show one of its classes. "
+            f'<a href="{f"{home}train_model/MODEL_CARD.html" if home else CARD}">The model’s card</a> says more.</p>'
+        )
     for name in ("index.html", "manifest.webmanifest"):
         page = string.Template((part / name).read_text(encoding="utf-8")).substitute(words)
         (part / name).write_text(page, encoding="utf-8")
@@ -122,16 +123,20 @@ def assemble(site: Path = SITE, model: Path = MODEL_FILE, address: str = "", hom
         (part / "litert" / name).write_text(code, encoding="utf-8")
 
     # The service worker keeps these; a browser looks for a new version by comparing this file and the worker.
-    names = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
     digests = {}
-    for name in names:
+    for name, content in sorted(_contents(part).items()):
         if name not in LATER:  # as browsers check it (subresource integrity)
-            digest = hashlib.sha256((part / name).read_bytes()).digest()
-            digests[name] = f"sha256-{base64.b64encode(digest).decode()}"
+            digests[name] = f"sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}"
     (part / "files.js").write_text(f"self.FILES = {json.dumps(digests, indent=2)};\n", encoding="utf-8")
     shutil.rmtree(site, ignore_errors=True)
     part.rename(site)
     return site
+
+
+def _contents(site: Path) -> dict[str, bytes]:
+    """Files by their paths from the site."""
+    files = (path for path in site.rglob("*") if path.is_file())
+    return {path.relative_to(site).as_posix(): path.read_bytes() for path in files}
 
 
 def _sentences(labels: Sequence[str]) -> dict[str, str]:
@@ -148,32 +153,19 @@ def _sentences(labels: Sequence[str]) -> dict[str, str]:
     return {key: html.escape(text.replace("\\", "/")) for key, text in words.items()}  # for HTML and JSON
 
 
-def _examples(part: Path, examples: dict[str, str]) -> dict[str, str]:
+def _examples(part: Path) -> dict[str, str]:
     """Copies the drawn examples, makes buttons of them, and the picture that previews of links show."""
+    (part / "examples").mkdir()
     preview, buttons = Image.new("RGB", (1200, 630)), ""
-    for number, (name, words) in enumerate(examples.items()):
-        source = next(path for path in (SAMPLE / name.split("_")[0] / name, PAGE / name) if path.is_file())
-        shutil.copy(source, part / "examples" / name)
-        with Image.open(source) as image:
+    for number, (path, words) in enumerate(EXAMPLES.items()):
+        shutil.copy(path, part / "examples")
+        with Image.open(path) as image:
             preview.paste(ImageOps.fit(image, (600, 315)), (number % 2 * 600, number // 2 * 315))
-        image = f'<img src="examples/{name}" alt="{words}" width="256" height="256">'
-        buttons += f'<button disabled data-example="{name}">{image}</button>'
-    if not examples:
-        return {"examples": "", "preview": "icon.png"}
+        image = f'<img src="examples/{path.name}" alt="{words}" width="256" height="256">'
+        buttons += f'<button disabled data-example="{path.name}">{image}</button>'
     preview.save(part / "preview.jpg", quality=80)
-    group = '<div class="examples" role="group" aria-labelledby="examples-label">'
-    return {
-        "examples": f'<p id="examples-label">Or try a drawn one:</p>{group}{buttons}</div>',
-        "preview": "preview.jpg",
-    }
-
-
-def _elsewhere() -> str:
-    """How the committed model does on images from elsewhere, by the committed notebooks."""
-    metrics = json.loads((ROOT / "notebooks" / "metrics.json").read_text(encoding="utf-8"))
-    right = [source["accuracy"] for source in metrics["evaluation"]["left_out"]]
-    share = f"{min(right):.0%} to {max(right):.0%} of those that show one of its classes"
-    return f"On images from a collection that it was not trained on, it is right on {share}."
+    group = f'<div class="examples" role="group" aria-labelledby="examples-label">{buttons}</div>'
+    return {"examples": f'<p id="examples-label">Or try a drawn one:</p>{group}', "preview": "preview.jpg"}
 
 
 def packages(drivers: bool = False) -> Path:
@@ -221,14 +213,12 @@ def site_headers(site: Path) -> dict[str, str]:
 def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
     """A server of the page on the loopback that does what a good static host does: types, gzip, tags, headers.
 
-    It reads the files once, now; its `sent` lists path and size in bytes of every answer. Port 0 takes a free one.
+    It reads the files once, now; its `sent` lists the bytes of every answer. Port 0 takes a free one.
 
     Raises:
         PageError: the port is taken.
     """
-    headers, sent = site_headers(site), []
-    files = {f"/{path.relative_to(site).as_posix()}": path for path in site.rglob("*") if path.is_file()}
-    contents = {name: path.read_bytes() for name, path in files.items()}
+    headers, contents, sent = site_headers(site), _contents(site), []
     compressed = functools.cache(functools.partial(gzip.compress, mtime=0))
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -236,24 +226,23 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            name = re.sub(r"/$", "/index.html", self.path.split("?")[0])
-            body, status, described = contents.get(name, b"There is no such file.\n"), 404, {}
-            if name in contents:
-                described = headers | {"ETag": f'"{zlib.crc32(body)}-{len(body)}"', "Vary": "Accept-Encoding"}
-                status = 304 if self.headers.get("If-None-Match") == described["ETag"] else 200
-            described["Content-Type"] = TYPES.get(Path(name).suffix, "application/octet-stream")
-            if status == 304:
-                body = b""
-            elif "gzip" in self.headers.get("Accept-Encoding", "") and not name.endswith((".jpg", ".png")):
+            name = re.sub(r"/$", "/index.html", self.path.split("?")[0]).removeprefix("/")
+            if name not in contents:
+                self.send_error(404)
+                return
+            body, suffix = contents[name], Path(name).suffix
+            described = headers | {"ETag": f'"{zlib.crc32(body)}-{len(body)}"', "Vary": "Accept-Encoding"}
+            described["Content-Type"] = TYPES.get(suffix, "application/octet-stream")
+            known = self.headers.get("If-None-Match") == described["ETag"]
+            if "gzip" in self.headers.get("Accept-Encoding", "") and suffix not in (".jpg", ".png"):
                 body, described["Content-Encoding"] = compressed(body), "gzip"
-            sent.append((self.path, len(body)))
-            self.send_response(status)
+            described["Content-Length"] = str(len(body))
+            self.send_response(304 if known else 200)
             for header, value in described.items():
                 self.send_header(header, value)
-            if status != 304:
-                self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            if self.command != "HEAD":
+            sent.append(0 if known else len(body))
+            if not known and self.command != "HEAD":
                 self.wfile.write(body)
 
         do_HEAD = do_GET

@@ -14,7 +14,7 @@ from tests.containerize_deploy.colours import FILE
 def test_sides_take_turns_and_their_medians_are_compared():
     done = []
     sides = {"quick": lambda: done.append("quick"), "slow": lambda: (done.append("slow"), time.sleep(0.02))}
-    measured = benchmark_serving.in_turns(sides, turns=3, unit_s=0.001)
+    measured = benchmark_serving.in_turns(sides, turns=3)
     assert done == ["quick", "slow"] * 5
     assert measured["slow"]["p50"] > 20 > measured["quick"]["p50"] and measured["times_faster_p50"] > 1
 
