@@ -11,19 +11,19 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import papermill
 import zmq
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from train_model.parameters import ParameterError
@@ -66,22 +66,20 @@ class NotebookResult:
 # --- Parameters -------------------------------------------------------------------------------------------
 
 
-def declared_parameters(notebook: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+def declared_parameters(notebook: Path) -> dict[str, dict[str, str]]:
     """What papermill knows of a notebook's parameters: `inferred_type_name`, `default` and `help` by name.
 
     Raises:
         ParameterError: there is no such notebook, or the file is none.
     """
-    if not Path(notebook).is_file():
-        raise ParameterError(f"Expected a notebook at {notebook}, found no file there.")
     try:
         return papermill.inspect_notebook(_for_papermill(notebook))
     except Exception as error:  # nbformat's, JSON's and papermill's own kinds
         why = " ".join(str(error).split())[:200]
-        raise ParameterError(f"Expected a notebook at {notebook}, found something else: {why}") from None
+        raise ParameterError(f"Expected a notebook at {notebook}, could not read it: {why}") from None
 
 
-def _for_papermill(path: str | os.PathLike[str]) -> str:
+def _for_papermill(path: Path) -> str:
     """A path for papermill, which would put parameters in place of the braces in it."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
@@ -90,23 +88,20 @@ _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 _READ = {"int": int, "float": float, "str": str, "bool": lambda text: _TRUTH[text.strip().lower()]}
 
 
-def read_parameter(
-    value: Any, name: str, declared: Mapping[str, Mapping[str, str]], notebook: str | os.PathLike[str]
-) -> Any:
+def read_parameter(value: Any, name: str, declared: Mapping[str, Mapping[str, str]], notebook: str) -> Any:
     """Text as the shell and grid files write it, or a value, in the type that a notebook declares.
 
     `read_parameter("1e-3", "learning_rate", declared, notebook)` is `0.001`, and `"0.1, 0.01"` a list for a
     parameter that takes one. A `str` is taken as it stands, whatever it looks like; numbers are decimal.
 
     Raises:
-        ParameterError: the notebook (its path is for the message) has no such parameter, or the value is none of its
+        ParameterError: the notebook (its name is for the message) has no such parameter, or the value is none of its
             type.
     """
-    notebook = Path(notebook)
     if name not in declared:
         near = difflib.get_close_matches(name, declared, n=1)
         raise ParameterError(
-            f"{notebook.name} has no parameter {name!r}"
+            f"{notebook} has no parameter {name!r}"
             + (f"; did you mean {near[0]!r}? " if near else ". ")
             + f"It takes {', '.join(declared) or 'none: no cell is tagged parameters'}."
         )
@@ -118,15 +113,9 @@ def read_parameter(
         types = {type(element).__name__ for element in ast.literal_eval(declared[name]["default"])}
         element = "float" if "float" in types else "".join(types)
         kind = f"list[{element}]"
-        return [
-            _READ[element](text.strip("'\""))
-            for text in re.split(r"[\s,]+", str(value).strip("[]() "))
-            if text
-        ]
+        return [_READ[element](text) for text in re.findall(r"[^][()\s,'\"]+", str(value))]
     except (ValueError, KeyError):
-        raise ParameterError(
-            f"Parameter {name!r} of {notebook.name} takes {kind}, found {value!r}."
-        ) from None
+        raise ParameterError(f"Parameter {name!r} of {notebook} takes {kind}, found {value!r}.") from None
 
 
 # --- The kernel -------------------------------------------------------------------------------------------
@@ -160,46 +149,30 @@ def kernel_environment() -> dict[str, str]:
     return environment | {"KERAS_BACKEND": backend}
 
 
-def start_kernel(
-    cwd: str | os.PathLike[str] | None = None, preload: Sequence[str] = ()
-) -> AsyncKernelManager:
-    """Starts a fresh kernel of this interpreter, for `run_notebook` or `stop_kernel`, and returns at once.
+class Kernel(AsyncKernelManager):
+    """A kernel of this interpreter, and none that another environment left in the user's folders under the same name."""
 
-    It imports the modules `preload` before it answers, so that the seconds this takes pass while another notebook runs.
-    """
-    manager = AsyncKernelManager(
-        # Without folders to look in it takes this interpreter's own kernel, and none that another environment
-        # left in the user's folders under the same name.
-        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-        # Else other users of the machine can listen in on the port, and every kernel prints a warning of it.
-        transport_encryption="auto" if zmq.has("curve") else "disabled",
-    )
-    lines = [f"--InteractiveShellApp.exec_lines=__import__({module!r});" for module in preload]
-    # Cells' own standard error reaches the notebook; what the C++ side of TensorFlow writes past Python
-    # would only cut the progress bar in pieces.
-    run_sync(manager.start_kernel)(
-        extra_arguments=lines, cwd=str(cwd or Path.cwd()), env=kernel_environment(), stderr=subprocess.DEVNULL
-    )
-    return manager
+    def __init__(self, **options: Any) -> None:
+        # Unencrypted, other users of the machine can listen in on the port, and every kernel prints a warning of it.
+        options["transport_encryption"] = "auto" if zmq.has("curve") else "disabled"
+        super().__init__(**options, kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
 
-
-def stop_kernel(kernel: AsyncKernelManager | None) -> None:
-    """Ends a kernel, whatever it does."""
-    with suppress(Exception):  # it died already, or never began
-        run_sync(kernel.shutdown_kernel)(now=True)
+    async def start_kernel(self, **options: Any) -> None:
+        # Cells' own standard error reaches the notebook; what the C++ side of TensorFlow writes past Python
+        # would only cut the progress bar in pieces.
+        await super().start_kernel(**options, env=kernel_environment(), stderr=subprocess.DEVNULL)
 
 
 def run_notebook(
-    notebook: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    notebook: Path,
+    output: Path,
     parameters: Mapping[str, Any] | None = None,
     *,
-    cwd: str | os.PathLike[str] | None = None,
-    log: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    kernel: AsyncKernelManager | None = None,
+    cwd: Path | None = None,
+    log: Path | None = None,
+    title: str = "",
 ) -> NotebookResult:
-    """Executes a notebook in a fresh kernel of this interpreter; safe in threads as well as processes.
+    """Executes a notebook in a fresh kernel of this interpreter.
 
     Args:
         notebook: path of the notebook; it is not changed.
@@ -207,55 +180,43 @@ def run_notebook(
         parameters: values by name, already checked (`read_parameter`).
         cwd: the kernel's working directory; by default this process's.
         log: file for what the cells print, line by line as they print it.
-        progress: called after each code cell with (done, all).
-        kernel: a fresh one that `start_kernel` started; it is ended.
+        title: of a progress bar, which is shown on a terminal; a log has lines and no bars.
     """
-    notebook = Path(notebook)
-    total = sum(cell.cell_type == "code" for cell in nbformat.read(notebook, as_version=4).cells)
-    total += bool(parameters)  # papermill adds a cell that holds them
     began = time.perf_counter()
-    running = 0  # number of the code cell under way
+    started = 0  # code cells
 
     def cell_starts(cell: Any, cell_index: int) -> None:
-        nonlocal running
-        running += cell.cell_type == "code"
+        nonlocal started
+        started += cell.cell_type == "code"
 
-    def cell_ends(cell: Any, cell_index: int, execute_reply: Any) -> None:
-        if progress:
-            progress(running, total)
-
-    def failed(cell: int | None, name: str, message: str) -> NotebookResult:
-        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
-        seconds = time.perf_counter() - began
-        return NotebookResult(notebook.name, FAILED, seconds, cell, f"{name}: {text}" if text else name)
+    def ended(status: str, cell: int | None = None, *error: str) -> NotebookResult:
+        text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", ": ".join(filter(None, error))).split())
+        return NotebookResult(notebook.name, status, time.perf_counter() - began, cell, text)
 
     with open(log or os.devnull, "w", encoding="utf-8") as stream:
         for last_try in (False, True):  # two processes now and then pick the same ZMQ port (papermill #511)
             try:
-                kernel = kernel or start_kernel(cwd)
                 papermill.execute_notebook(
                     _for_papermill(notebook),
                     _for_papermill(output),
                     dict(parameters or {}),
                     kernel_name="python3",
-                    progress_bar=False,
+                    progress_bar=bool(title and sys.stderr.isatty()) and {"desc": title, "leave": False},
                     stdout_file=stream,
                     stderr_file=stream,
                     start_timeout=START_SECONDS,
-                    km=kernel,
+                    cwd=cwd,
+                    kernel_manager_class=Kernel,
+                    shutdown_kernel="immediate",
                     iopub_timeout=QUIET_SECONDS,
                     on_cell_start=cell_starts,
-                    on_cell_executed=cell_ends,
                 )
-                return NotebookResult(notebook.name, COMPLETE, time.perf_counter() - began)
+                return ended(COMPLETE)
             except PapermillExecutionError as error:
-                return failed(error.exec_count or running, error.ename, error.evalue)
-            except Exception as error:  # the kernel died: out of memory, or it never started
-                if running or last_try:
-                    name = type(error).__name__
-                    died = running and name == "DeadKernelError"
-                    return failed(running or None, name, KILLED if died else str(error))
-            finally:
-                stop_kernel(kernel)
-                kernel = None
+                return ended(FAILED, error.exec_count or started, error.ename, error.evalue)
+            except DeadKernelError:
+                return ended(FAILED, started, "DeadKernelError", KILLED)
+            except Exception as error:  # the kernel never started
+                if started or last_try:
+                    return ended(FAILED, started or None, type(error).__name__, str(error))
     raise AssertionError("unreachable: the last try returns")

@@ -43,11 +43,9 @@ from train_model.automation.notebook_run import (
     kernel_environment,
     read_parameter,
     run_notebook,
-    start_kernel,
-    stop_kernel,
 )
 from train_model.parameters import ParameterError, check_parameters
-from train_model.record import METRICS, MODEL_FILE, progress_bar, read_metrics
+from train_model.record import METRICS, MODEL_FILE, read_metrics
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 RUNS = REPOSITORY / "runs"
@@ -55,10 +53,10 @@ STATE = "run.json"  # what has been run in a run's folder, on which images, with
 LOCK = "run.lock"  # held by the process that works in the folder, which it names
 CLEARED = ("notebooks", "models", METRICS, "index.html")  # by a new run in its folder
 RUNNING, WAITING, INTERRUPTED = "running", "waiting", "interrupted"
-OUTPUT, DATA, SOURCES, WEIGHTS = "output_dir", "data_dir", "other_sources", "weights"
-NO_FILES = ("auto", "imagenet")  # weights that are no path
-PRELOAD = ("train_model.features", "train_model.plots")  # with TensorFlow and what draws
-SIDE_ROADS = "10"  # notebooks from this number on run when they are asked for
+NO_PATHS = ("", "auto", "imagenet")  # values of the parameters for folders and weights
+# By the width of a network's last layers.
+NETWORKS = {(1, 1, 1536, 2048): "xception", (1, 1, 1024, 1024): "mobilenet"}
+MAIN_ROAD = "09"  # notebooks with a higher number run when they are asked for
 # The section of the metrics that each notebook writes.
 SECTIONS = {
     **{"01": "eda", "02": "data_preparation", "03": "xception", "04": "learning_rate", "05": "augmentation"},
@@ -128,8 +126,8 @@ class Run:
         study = numbered_notebooks()
         chosen = select(study, options.first, options.last, options.all)
         given = {name: _absolute(name, text) for name, text in options.p}
-        if OUTPUT in given:
-            raise ParameterError(f"{OUTPUT!r} is the run's folder: name it by --out.")
+        if "output_dir" in given:
+            raise ParameterError("'output_dir' is the run's folder: name it by --out.")
         assign(chosen, given)
         folder, goes_on = _run_folder(options, study)
         if folder.exists():
@@ -141,26 +139,27 @@ class Run:
             stack.enter_context(locked(folder))
         earlier = _read_state(folder) if goes_on else {}
         overrides = earlier.get("parameters", {}) | given
-        parameters = assign(study, overrides)
         asked = earlier.get("data", {}) | overrides
-        dataset = load_dataset(asked.get(DATA, ""))
-        sources = find_sources(asked.get(SOURCES, ""), dataset)
+        dataset = load_dataset(asked.get("data_dir", ""))
+        sources = find_sources(asked.get("other_sources", ""), dataset)
+        data = {"data_dir": str(dataset.folder), "other_sources": str(sources or "")}
+        parameters = assign(study, overrides | data | {"output_dir": str(folder)})
         before = read_metrics(folder).get("data", {}).get("fingerprint") if goes_on else None
         if before not in (None, fingerprint(dataset.folder)):
             raise ParameterError(
                 f"The run in {shown(folder)} is on other images than {shown(dataset.folder)} holds; a run keeps to one data "
                 f"set. Start a new run, without --from."
             )
-        waiting = {path.stem: {"status": WAITING} for path in chosen}
         entries = {path.stem: {"status": WAITING} for path in select(study)} | earlier.get("notebooks", {})
+        entries |= {path.stem: {"status": WAITING} for path in chosen}
         state = {
             "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
             # What is published comes from one run: whether notebooks of an earlier start are part of this one.
             "resumed": chosen[0] != study[0],
             "parameters": overrides,
-            "data": {DATA: str(dataset.folder), SOURCES: str(sources or "")},
-            "notebooks": dict(sorted((entries | waiting).items())),
+            "data": data,
+            "notebooks": dict(sorted(entries.items())),
         }
         if not folder.exists():
             stack.enter_context(locked(folder))
@@ -176,44 +175,28 @@ class Run:
         self.save()  # first, so that whatever stops the run, the folder is known as a run's
         (self.folder / "notebooks").mkdir(exist_ok=True)
         self._announce()
-        following = start_kernel(REPOSITORY, PRELOAD)
-        try:
-            for number, notebook in enumerate(self.parameters, 1):
-                kernel, following = following, None
-                if number < len(self.parameters):  # it imports TensorFlow while this notebook runs
-                    following = start_kernel(REPOSITORY, PRELOAD)
-                title = f"{notebook.stem} ({number} of {len(self.parameters)})"
-                result = self._run(notebook, title, kernel)
-                write_index(self.folder, self.state, str(self.dataset).splitlines()[0])
-                if not result.ok:
-                    print(
-                        f"\n{result}\nThe executed notebook is {shown(self._executed(notebook))}. What ran before it is "
-                        f"kept; mend the cause and go on with: {self.command_to_go_on()}",
-                        file=sys.stderr,
-                    )
-                    return 1
-        finally:
-            stop_kernel(following)
+        for number, notebook in enumerate(self.parameters, 1):
+            output = self.folder / "notebooks" / notebook.name
+            result = self._run(notebook, output, f"{notebook.stem} ({number} of {len(self.parameters)})")
+            write_index(self.folder, self.state, str(self.dataset).splitlines()[0])
+            if not result.ok:
+                print(
+                    f"\n{result}\nThe executed notebook is {shown(output)}. What ran before it is kept; mend the cause and "
+                    f"go on with: {self.command_to_go_on()}",
+                    file=sys.stderr,
+                )
+                return 1
         self._report()
         return 0
 
-    def _executed(self, notebook: Path) -> Path:
-        return self.folder / "notebooks" / notebook.name
-
-    def _run(self, notebook: Path, title: str, kernel: Any) -> NotebookResult:
+    def _run(self, notebook: Path, output: Path, title: str) -> NotebookResult:
         """Runs one notebook, and keeps the state up to date."""
         entry = self.state["notebooks"][notebook.stem]
         entry |= {"status": RUNNING, "started": time.time()}
         self._mark_older()
-        places, output = {OUTPUT: str(self.folder)} | self.state["data"], self._executed(notebook)
-        declared = declared_parameters(notebook)
-        values = self.parameters[notebook] | {name: places[name] for name in places if name in declared}
-        progress = (
-            progress_bar(title) if sys.stderr.isatty() else None
-        )  # elsewhere a log has lines and no bars
-        how = {"log": output.with_suffix(".log"), "progress": progress, "kernel": kernel}
+        log, parameters = output.with_suffix(".log"), self.parameters[notebook]
         try:
-            result = run_notebook(notebook, output, values, cwd=REPOSITORY, **how)
+            result = run_notebook(notebook, output, parameters, cwd=REPOSITORY, log=log, title=title)
         except BaseException:
             entry["status"] = INTERRUPTED
             self.save()
@@ -242,8 +225,8 @@ class Run:
     def _announce(self) -> None:
         numbers = [path.name[:2] for path in self.parameters]
         print(f"Run folder: {shown(self.folder)}\nNotebooks:  {numbers[0]} to {numbers[-1]}\n{self.dataset}")
-        if self.state["data"][SOURCES]:
-            print(f"Further sources: {shown(Path(self.state['data'][SOURCES]))}")
+        if sources := self.state["data"]["other_sources"]:
+            print(f"Further sources: {shown(Path(sources))}")
         if self.state["resumed"] and self.state["parameters"]:
             kept = ", ".join(f"{name} {value}" for name, value in self.state["parameters"].items())
             print(f"As before in this run: {kept}")
@@ -321,24 +304,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-NETWORKS = {
-    (1, 1, 1536, 2048): "xception",
-    (1, 1, 1024, 1024): "mobilenet",
-}  # by the width of their last layers
-
-
 def network_of(weights: str) -> str:
     """Which backbone a weights file is for.
 
     Raises:
         ParameterError: it is for none.
     """
-    networks: list[str | None] = []
-    with suppress(OSError), h5py.File(os.path.expanduser(weights)) as file:
-        file.visititems(lambda _, item: networks.append(NETWORKS.get(getattr(item, "shape", ()))))
-    if not any(networks):
-        raise ParameterError(f"Expected the weights of MobileNet or Xception in {weights}, found neither's.")
-    return next(filter(None, networks))
+    with suppress(OSError), h5py.File(weights) as file:
+        if network := file.visititems(lambda _, item: NETWORKS.get(getattr(item, "shape", None))):
+            return network
+    raise ParameterError(f"Expected the weights of MobileNet or Xception in {weights}, found neither's.")
 
 
 def command(*words: str) -> str:
@@ -355,7 +330,7 @@ def numbered_notebooks() -> list[Path]:
 
 def _absolute(name: str, text: str) -> str:
     """A path as the shell means it; the kernels stand elsewhere."""
-    if name not in (DATA, SOURCES, WEIGHTS) or not text or (name == WEIGHTS and text in NO_FILES):
+    if name not in ("data_dir", "other_sources", "weights") or text in NO_PATHS:
         return text
     return os.path.abspath(os.path.expanduser(text))
 
@@ -372,12 +347,11 @@ def select(
     for wanted in (first, last):
         if wanted is not None and wanted.zfill(2) not in numbers:
             raise ParameterError(f"Expected the number of a notebook, {', '.join(numbers)}; found {wanted}.")
-    start, stop = (first or numbers[0]).zfill(2), (last or numbers[-1]).zfill(2)
+    start = (first or numbers[0]).zfill(2)
+    stop = (last or (numbers[-1] if everything or start > MAIN_ROAD else MAIN_ROAD)).zfill(2)
     if stop < start:
         raise ParameterError(f"Expected --to {first} or later; found {last}.")
-    if not (everything or start >= SIDE_ROADS or (last and stop >= SIDE_ROADS)):
-        numbers = [number for number in numbers if number < SIDE_ROADS]
-    return [path for path in notebooks if path.name[:2] in numbers and start <= path.name[:2] <= stop]
+    return [path for path in notebooks if start <= path.name[:2] <= stop]
 
 
 def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, dict[str, Any]]:
@@ -393,23 +367,22 @@ def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, d
         # Where none takes it, the message is that of one with a name like it.
         alike = sorted(notebooks, key=lambda path: not difflib.get_close_matches(name, declared[path]))
         for notebook in taking or alike[:1]:
-            value = assigned[notebook][name] = read_parameter(text, name, declared[notebook], notebook)
+            value = read_parameter(text, name, declared[notebook], notebook.name)
             check_parameters(**{name: value})
-    weights = overrides.get(WEIGHTS, "auto")
-    if weights not in NO_FILES:  # a file goes to the backbone that it fits
-        network = network_of(weights)
-        for notebook, values in assigned.items():
-            about = declared[notebook].get(WEIGHTS, {}).get("help", "").split("'")[0]
-            wanted = {"Xception": "xception", "MobileNet": "mobilenet"}.get(about)
-            wanted = wanted or overrides.get("backbone", "mobilenet")  # the one that is served
-            if WEIGHTS in values and wanted != network:
-                values[WEIGHTS] = "auto"
+            assigned[notebook][name] = value
+    if overrides.get("weights", "auto") not in NO_PATHS:  # a file goes to the backbone that it fits
+        network = network_of(overrides["weights"])
+        for notebook in notebooks:
+            about = declared[notebook].get("weights", {}).get("help", "").split("'")[0].lower()
+            wanted = about if about in NETWORKS.values() else overrides.get("backbone", "mobilenet")
+            if "weights" in assigned[notebook] and wanted != network:
+                assigned[notebook]["weights"] = "auto"
     return assigned
 
 
 def _run_folder(options: argparse.Namespace, study: list[Path]) -> tuple[Path, bool]:
     """The folder of the run, and whether an earlier run goes on in it."""
-    named = Path(_absolute(DATA, options.out)) if options.out else None
+    named = Path(_absolute("data_dir", options.out)) if options.out else None
     new = named or RUNS / time.strftime("%Y-%m-%d_%H-%M-%S")
     if not options.first:
         return new, False

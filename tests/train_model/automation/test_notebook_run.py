@@ -82,32 +82,14 @@ def test_a_run_leaves_the_executed_notebook_and_the_log(notebook, tmp_path, monk
         "print(os.environ['KERAS_BACKEND'], os.environ['NO_PROXY'])",
         "open('made_here.txt', 'w').close()\nprint('epochs', epochs)",
     ).rename(folder / "small.ipynb")
-    steps = []
     result = run_notebook(
-        source,
-        folder / "executed.ipynb",
-        {"epochs": 7},
-        cwd=folder,
-        log=folder / "log.txt",
-        progress=lambda done, total: steps.append((done, total)),
+        source, folder / "executed.ipynb", {"epochs": 7}, cwd=folder, log=folder / "log.txt"
     )
     assert result.ok, result
     first, second, third = (folder / "log.txt").read_text().splitlines()
     assert first == f"{sys.executable} {folder}" and third == "epochs 7"
     assert second.startswith("tensorflow ") and second.endswith("localhost,127.0.0.1,::1")
     assert (folder / "made_here.txt").exists() and "epochs 7" in (folder / "executed.ipynb").read_text()
-    assert steps == [(n, 5) for n in range(1, 6)]  # parameters, injected parameters, three cells
-
-
-def test_a_kernel_has_imported_what_it_was_to_and_tables_are_as_wide_as_in_jupyter(notebook, tmp_path):
-    source = notebook(
-        "import sys\nassert 'pandas' in sys.modules\nimport pandas\npandas.get_option('display.max_columns')"
-    )
-    kernel = notebook_run.start_kernel(preload=["no_such_module", "pandas"])
-    result = run_notebook(source, tmp_path / "executed.ipynb", kernel=kernel)
-    assert result.ok, result
-    cells = nbformat.read(tmp_path / "executed.ipynb", 4).cells
-    assert cells[-1].outputs[0].data["text/plain"] == "20"
 
 
 def test_a_failing_cell_is_named_with_its_error(notebook, tmp_path):
@@ -130,7 +112,7 @@ def test_a_killed_kernel_is_a_failed_run_that_names_memory(notebook, tmp_path):
 def test_a_kernel_that_dies_at_birth_is_started_once_more(notebook, tmp_path, monkeypatch, stillbirths, ok):
     starts = []
 
-    class Unlucky(notebook_run.AsyncKernelManager):
+    class Unlucky(notebook_run.Kernel):
         async def start_kernel(self, **options):
             starts.append(None)
             await super().start_kernel(**options)
@@ -140,7 +122,7 @@ def test_a_kernel_that_dies_at_birth_is_started_once_more(notebook, tmp_path, mo
             dies = [sys.executable, "-c", "raise SystemExit('Address already in use')"]
             return dies if len(starts) <= stillbirths else born
 
-    monkeypatch.setattr(notebook_run, "AsyncKernelManager", Unlucky)
+    monkeypatch.setattr(notebook_run, "Kernel", Unlucky)
     result = run_notebook(notebook("print(1)"), tmp_path / "executed.ipynb")
     assert (result.ok, len(starts)) == (ok, 2), result
     assert result.failed_cell is None

@@ -18,6 +18,7 @@ from train_model.automation.notebook_run import COMPLETE, NotebookResult
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 PARAMETERS = """data_dir: str = ""  # unused
+other_sources: str = ""  # unused
 output_dir: str = ""  # results"""
 NOTEBOOKS = {
     "01_one": ("epochs: int = 1  # passes", "print(epochs)"),
@@ -45,7 +46,6 @@ def study(tmp_path, monkeypatch):
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), folder / f"{name}.ipynb")
     monkeypatch.setattr(run_study, "NOTEBOOKS", folder)
     monkeypatch.setattr(run_study, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(run_study, "PRELOAD", ())
     monkeypatch.delenv("MAKELEVEL", raising=False)  # under make, the command to go on with is make's
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -145,7 +145,6 @@ def calls(study, monkeypatch):
         return NotebookResult(notebook.name, COMPLETE, 1.0)
 
     monkeypatch.setattr(run_study, "run_notebook", run_notebook)
-    monkeypatch.setattr(run_study, "start_kernel", lambda *_: None)
     return calls
 
 
