@@ -18,14 +18,13 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from data_prep_eda.dataset import REPOSITORY
+from data_prep_eda.dataset import REPOSITORY, SAMPLE
 from data_prep_eda.files import write_text
 
 DOCUMENTS = (
@@ -34,27 +33,19 @@ DOCUMENTS = (
     REPOSITORY / "containerize_deploy" / "README.md",
     REPOSITORY / "containerize_deploy" / "keras-to-tflite.md",
 )
+BLOCKS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 METRICS = REPOSITORY / "notebooks" / "metrics.json"
 SERVICE_TIMES = REPOSITORY / "containerize_deploy" / "benchmark_results.json"
-BENCHMARK = REPOSITORY / "train_model" / "automation" / "benchmark_results.json"
-
-PICTURE = REPOSITORY / "train_model" / "answers.png"
 SERVED = REPOSITORY / "containerize_deploy" / "scene-classifier-model.tflite"
-SHOWN = [  # all drawn
-    *(
-        f"data_prep_eda/sample/{name}.jpg"
-        for name in ("coast/coast_03", "forest/forest_09", "mountain/mountain_12")
-    ),
-    "containerize_deploy/page/cup.jpg",
-]
+PICTURE = REPOSITORY / "train_model" / "answers.png"
+SHOWN = (  # all drawn
+    *(SAMPLE / "coast" / "coast_03.jpg", SAMPLE / "forest" / "forest_09.jpg"),
+    *(SAMPLE / "mountain" / "mountain_12.jpg", REPOSITORY / "containerize_deploy" / "page" / "cup.jpg"),
+)
 
 
-BLOCKS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
-
-
-@cache
 def read(path: Path) -> dict[str, Any]:
-    """The recorded metrics; read once."""
+    """Recorded figures."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -72,67 +63,48 @@ def table(rows: Iterable[dict[str, Any]], columns: dict[str, str]) -> str:
         except TypeError:
             return ""
 
-    cells = [[cell(form, row) for form in columns.values()] for row in rows]
-    frame = pd.DataFrame(cells, columns=[*columns])
+    frame = pd.DataFrame([{name: cell(form, row) for name, form in columns.items()} for row in rows])
     return frame.to_markdown(index=False, stralign="right", colalign=["left"], disable_numparse=True)
 
 
-def headline(metrics: dict[str, Any]) -> dict[str, float]:
-    """The ranges over the sources left out."""
-    accuracies = [row["accuracy"] for row in metrics["evaluation"]["left_out"]]
-    shares = [row["refused"] for row in metrics["evaluation"]["refused"] if row["refused"] is not None]
-    return {"worst": min(accuracies), "best": max(accuracies), "fewest": min(shares), "most": max(shares)}
-
-
-def compute(metrics: dict[str, Any]) -> dict[str, Any]:
-    """How long the published run took."""
-    minutes = {name[:2]: seconds / 60 for name, seconds in metrics["run"]["seconds"].items()}
-    each = ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
-    return {"minutes": sum(minutes.values()), "each": each}
-
-
-def service_cost(_: dict[str, Any]) -> dict[str, int]:
-    """Megabytes of the image that costs the service most."""
-    memory = [row for row in read(SERVICE_TIMES)["memory"].values() if isinstance(row, dict)]
-    return {"peak": max(row["peak"] for row in memory)}
-
-
-def results(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """The models, with where they were trained and tested."""
+def tables(metrics: dict[str, Any]) -> dict[str, Iterable[dict[str, Any]]]:
+    """The rows of each block's table, of the run's metrics."""
+    evaluation = metrics["evaluation"]
     models = {
         "Xception 150×150, head on frozen features (03)": ("xception", "xception"),
         "MobileNet 224×224, head on frozen features (04)": ("learning_rate", "learning_rate"),
         "MobileNet, all sources, the served 8-bit file (08)": ("final", "evaluation"),
     }
-    return [
-        metrics[trained] | metrics[tested]["test"] | {"model": model}
-        for model, (trained, tested) in models.items()
-    ]
-
-
-def formats(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Size of each format, and its time on each runtime; "no" where a runtime can't load it."""
-    rows: dict[str, dict[str, Any]] = {}
-    for entry in metrics["conversion"]["formats"]:
-        row = rows.setdefault(entry["format"], entry | {"litert": "no", "tflite_runtime": "no"})
+    formats: dict[str, dict[str, Any]] = {}
+    for entry in metrics["conversion"]["formats"]:  # a row each; "no" where a runtime can't load it
+        row = formats.setdefault(entry["format"], entry | {"litert": "no", "tflite_runtime": "no"})
         row[entry["runtime"]] = f"{entry['ms']:.1f} ms"
-    return [*rows.values()]
+    return {
+        "results": [
+            metrics[trained] | metrics[tested]["test"] | {"model": model}
+            for model, (trained, tested) in models.items()
+        ],
+        "left-out": evaluation["left_out"],
+        "test": evaluation["per_class"],
+        "refused": evaluation["refused"],
+        "formats": formats.values(),
+    }
 
 
-# What a block shows beside recorded figures, and the rows of its table, of the run's metrics.
-COMPUTED = {
-    "headline": headline,
-    "compute": compute,
-    "service-cost": service_cost,
-    "benchmark": lambda _: {"rates": len(read(BENCHMARK)["recipe"]["none"]["rates"])},
-}
-ROWS = {
-    "results": results,
-    "left-out": lambda metrics: metrics["evaluation"]["left_out"],
-    "test": lambda metrics: metrics["evaluation"]["per_class"],
-    "refused": lambda metrics: metrics["evaluation"]["refused"],
-    "formats": formats,
-}
+def figures() -> dict[str, Any]:
+    """What the texts show: what was recorded, and ranges and sums of it."""
+    metrics, service = read(METRICS), read(SERVICE_TIMES)
+    accuracies = [row["accuracy"] for row in metrics["evaluation"]["left_out"]]
+    shares = [row["refused"] for row in metrics["evaluation"]["refused"] if row["refused"] is not None]
+    minutes = {name[:2]: seconds / 60 for name, seconds in metrics["run"]["seconds"].items()}
+    return {
+        "metrics": metrics,
+        "service": service,
+        **{"worst": min(accuracies), "best": max(accuracies), "fewest": min(shares), "most": max(shares)},
+        "minutes": sum(minutes.values()),
+        "each": ", ".join(f"{name} {value:.1f}" for name, value in minutes.items()),
+        "peak": max(row["peak"] for row in service["memory"].values() if isinstance(row, dict)),
+    }
 
 
 def fill(text: str) -> str:
@@ -141,15 +113,14 @@ def fill(text: str) -> str:
     Raises:
         KeyError: a block has no text, or a figure has not been recorded.
     """
+    shown = figures()
+    rows = tables(shown["metrics"])
 
     def block(match: re.Match[str]) -> str:
-        name, metrics = match[1], read(METRICS)
-        figures = {"metrics": metrics, "service": read(SERVICE_TIMES), "sweeps": read(BENCHMARK)}
-        if name in ROWS:
-            figures["table"] = table(ROWS[name](metrics), BLOCKS["columns"][name])
-        elif name in COMPUTED:
-            figures |= COMPUTED[name](metrics)
-        return f"<!-- begin {name} -->\n{BLOCKS['texts'][name].format_map(figures)}\n<!-- end {name} -->"
+        name = match[1]
+        if name in rows:
+            shown["table"] = table(rows[name], BLOCKS["columns"][name])
+        return f"<!-- begin {name} -->\n{BLOCKS['texts'][name].format_map(shown)}\n<!-- end {name} -->"
 
     return re.sub(r"<!-- begin (\S+) -->\n.*?<!-- end \1 -->", block, text, flags=re.DOTALL)
 
@@ -163,19 +134,19 @@ def draw_picture() -> None:
 
     plots.use_theme()
     with zipfile.ZipFile(SERVED) as archive:
-        labels = archive.read("labels.txt").decode().split("\n")
         threshold = json.loads(archive.read("scene.json"))["score_threshold"]
     interpreter = tflite.load_interpreter(SERVED)
     figure, axes = plt.subplots(2, len(SHOWN), figsize=(3 * len(SHOWN), 4.1), height_ratios=(3, 1))
-    for (above, below), name in zip(axes.T, SHOWN, strict=True):
-        answer = tflite.run(interpreter, load_image(REPOSITORY / name, 224))
-        label, colours = labels[answer["probabilities"].argmax()], plots.class_colours(labels)
-        if answer["score"].item() < threshold:
-            label, colours = "none of these", dict.fromkeys(labels, "0.8") | {"none of these": "black"}
-        above.imshow(load_image(REPOSITORY / name, 256))
+    for (above, below), path in zip(axes.T, SHOWN, strict=True):
+        answer = pd.Series(tflite.probabilities(SERVED, path))
+        colours = pd.Series(plots.class_colours(answer.index))
+        title = {"label": answer.idxmax(), "color": colours[answer.idxmax()]}
+        if tflite.run(interpreter, load_image(path, 224))["score"].item() < threshold:
+            colours[:], title = "0.8", {"label": "none of these", "color": "black"}
+        above.imshow(load_image(path, 256))
         above.axis("off")
-        above.set_title(label, color=colours[label])
-        bars = below.barh(labels, answer["probabilities"], color=[colours[name] for name in labels])
+        above.set_title(**title)
+        bars = below.barh(answer.index, answer, color=colours)
         below.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
         below.set(xlim=(0, 1.18), xticks=[])
         below.invert_yaxis()
@@ -189,8 +160,8 @@ def update(path: Path, check: bool) -> int:
     try:
         fresh = fill(text)
     except KeyError as error:
-        missing = f"expected a block or a recorded figure named {error}, found none."
-        print(f"{path.name}: {missing}", file=sys.stderr)
+        words = f"expected a block or a recorded figure named {error}, found none."
+        print(f"{path.name}: {words}", file=sys.stderr)
         return 2
     if fresh == text:
         return 0

@@ -68,7 +68,6 @@ METRICS = {
         ("refused", ["| SUN 09 | 1,025 | 0.970 (0.900 to 0.980) | | |", "| miml | 539 | 0.900 (0.800 to 0.950) | 1,461 | 0.700 (0.600 to 0.800) |"]),
         ("compute", ["The published run took 2 minutes on 2 cores of a processor, with Python 3.11.7; by notebook, in minutes: 01 1.5, 02 0.5."]),
         ("service-cost", ["it takes 4", "times faster than the original project's service"]),
-        ("benchmark", ["learning rates, 10 epochs each, takes "]),
     ],
 )  # fmt: skip
 def test_blocks_are_written_from_the_metrics_and_the_served_file_s_figures_from_its_evaluation(
