@@ -1,16 +1,16 @@
 """What a run ends with: its figures, the commands that use its model, and the page `index.html` that has them all."""
 
+import functools
 import importlib.metadata
 import json
 import platform
 import shlex
 import sys
 from contextlib import suppress
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
+import jinja2
 import nbconvert
 
 from data_prep_eda.dataset import REPOSITORY
@@ -29,6 +29,7 @@ FIGURES = (
     ("served file, test accuracy", "evaluation.test", "{0[value]:.3f} (95 % interval {0[low]:.3f} to {0[high]:.3f})"),
     ("served file, mean over sources left out", "evaluation.mean", "{:.3f}"),
 )  # fmt: skip
+TEMPLATE = Path(__file__).with_suffix(".html")
 
 
 def shown(path: Path) -> str:
@@ -43,9 +44,7 @@ def summary(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     lines = []
     for name, place, form in FIGURES:
         section, *keys = place.split(".")
-        value = metrics.get(section, {})
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
+        value = functools.reduce(lambda part, key: (part or {}).get(key), keys, metrics.get(section))
         if value is not None:
             text, older = form.format(value), metrics[section].get("older_than")
             whole = metrics.get("data", {}).get("source")
@@ -73,38 +72,26 @@ def use_commands(folder: Path) -> list[tuple[str, str]]:
 
 def write_index(folder: Path, state: dict[str, Any], images: str = "") -> Path:
     """Writes a run's `index.html` from what its `run.json` holds, and each executed notebook as a page."""
-    rows = []
     for name, entry in state["notebooks"].items():
-        source, title = folder / "notebooks" / f"{name}.ipynb", escape(name)
-        page, older = source.with_suffix(".html"), entry.get("stale")
-        if source.is_file():
-            title = f'<a href="notebooks/{page.name}">{title}</a>'
-            if older or not page.is_file() or page.stat().st_mtime < source.stat().st_mtime:
-                text = nbconvert.HTMLExporter().from_filename(str(source))[0]
-                mark = f"<p><strong>These results are older than {older}, which was run again since.</strong></p>"
-                write_text(page, text.replace("<main>", f"<main>{mark}", 1) if older else text)
-        notes = [entry.get("error"), older and f"older than {older}, which was run again since"]
-        title += "".join(f"<small>{escape(note)}</small>" for note in notes if note)
-        rows.append((title, entry["status"], f"{entry['seconds']:.0f} s" if "seconds" in entry else ""))
-    metrics = read_metrics(folder)
+        source, older = folder / "notebooks" / f"{name}.ipynb", entry.get("stale")
+        page = source.with_suffix(".html")
+        fresh = page.is_file() and page.stat().st_mtime >= source.stat().st_mtime
+        if source.is_file() and (older or not fresh):
+            text = nbconvert.HTMLExporter().from_filename(str(source))[0]
+            mark = f"<p><strong>These results are older than {older}, which was run again since.</strong></p>"
+            write_text(page, text.replace("<main>", f"<main>{mark}", 1) if older else text)
+    metrics, model = read_metrics(folder), folder / "models" / MODEL_FILE
     packages = ("tensorflow", "keras", "ai-edge-litert")
-    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
-    commands = "".join(f"<p>{name}:</p><pre>{escape(line)}</pre>" for name, line in use_commands(folder))
-    model = folder / "models" / MODEL_FILE
-    page = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8")).substitute(
-        title=escape(folder.name),
-        images=escape(images),
-        notebooks="\n".join(map(_row, rows)),
-        figures="\n".join(_row((escape(name), escape(value))) for name, value in summary(metrics)),
-        commands=f"<p>The model is {escape(shown(model))}.</p>{commands}"
-        if model.is_file()
-        else "<p>It has none yet.</p>",
-        metrics=escape(json.dumps(metrics, indent=2, ensure_ascii=False)),
-        versions=f"Python {platform.python_version()}, {versions}",
+    template = jinja2.Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    text = template.render(
+        folder=folder,
+        images=images,
+        notebooks=state["notebooks"],
+        figures=summary(metrics),
+        model=shown(model) if model.is_file() else "",
+        commands=use_commands(folder),
+        metrics=json.dumps(metrics, indent=2, ensure_ascii=False),
+        python=platform.python_version(),
+        versions={package: importlib.metadata.version(package) for package in packages},
     )
-    return write_text(folder / "index.html", page)
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    *first, last = cells
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in first) + f'<td class="number">{last}</td></tr>'
+    return write_text(folder / "index.html", text)
