@@ -11,10 +11,8 @@ if __name__ == "__main__":
     interruption.expect()
 
 import argparse
-import ast
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +32,7 @@ from train_model.record import METRICS, MODEL, MODEL_FILE, read_metrics
 
 SOURCE = NOTEBOOKS / "06_train_final_model.ipynb"
 SCRIPT = REPOSITORY / "train_model" / "model_training.py"
+TEMPLATE = Path(__file__).with_name("model_training.py.j2")
 COMMITTED_METRICS = NOTEBOOKS / METRICS
 PLACEHOLDER = "[Photographs are shown here when you run the notebook. They may not be redistributed.]"
 
@@ -99,9 +98,8 @@ def publish(run: Path) -> list[Path]:
         NotFit: see `check_run`.
     """
     state = check_run(run)
-    written = []
-    for path in numbered_notebooks():
-        written.append(write_clean(run / "notebooks" / path.name, NOTEBOOKS / path.name))
+    names = [path.name for path in numbered_notebooks()]
+    written = [write_clean(run / "notebooks" / name, NOTEBOOKS / name) for name in names]
     for source, target in MODELS.items():
         with replacing(target) as part:
             shutil.copyfile(run / source, part)
@@ -112,7 +110,7 @@ def publish(run: Path) -> list[Path]:
 
 
 def write_clean(source: Path, target: Path) -> Path:
-    """Writes a notebook as it is committed."""
+    """Writes a notebook as it is committed; returns the target."""
     return write_text(target, nbformat.writes(clean(nbformat.read(source, as_version=4))) + "\n")
 
 
@@ -131,7 +129,6 @@ def clean(notebook: NotebookNode) -> NotebookNode:
         count += 1
         cell.execution_count = count
         for output in cell.outputs:
-            output.pop("transient", None)
             if output.output_type == "execute_result":
                 output.execution_count = count
     notebook.metadata = NotebookNode(
@@ -144,75 +141,18 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 # --- export ------------------------------------------------------------------------------------------------
 
 
-_PREAMBLE = f'''"""Trains the scene classifier and saves it. Generated from notebooks/{SOURCE.name} by `make export`: edit that."""
-
-import argparse
-import os
-import sys
-from pathlib import Path
-
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository, so that this runs without installation
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # whatever keras.json says
-
-
-def report(kind, error, trace):
-    """Says what is wrong with the input in a sentence; anything else is a bug and keeps its traceback."""
-    if issubclass(kind, KeyboardInterrupt):
-        print("\\nInterrupted. The features computed so far are kept.", file=sys.stderr, flush=True)
-        os._exit(130)
-    if kind.__module__.startswith(("data_prep_eda.", "train_model.")):
-        print(error, file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-sys.excepthook = report
-if os.environ["KERAS_BACKEND"] not in ("tensorflow", "jax"):
-    sys.exit("Expected KERAS_BACKEND to be tensorflow or jax, found " + os.environ["KERAS_BACKEND"] + ". Unset it.")
-
-'''
-
-_PARSER = """keras.config.set_floatx("float32")  # whatever keras.json says
-keras.config.set_image_data_format("channels_last")
-parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-)"""
-_KINDS = {"bool": "action=argparse.BooleanOptionalAction", "list": 'nargs="*", type=float'}
-
-
-def _command_line() -> str:
-    """Instead of the parameters cell: flags with its comments as their help, read into the names that the cells use."""
-    flags, values = [], []
-    for name, entry in declared_parameters(SOURCE).items():
-        kind = entry["inferred_type_name"].split("[")[0]
-        words = _KINDS.get(kind, f"type={kind}"), f"default={ast.literal_eval(entry['default'])!r}"
-        flag = name.replace("_", "-")
-        flags.append(f'parser.add_argument("--{flag}", {", ".join(words)}, help={entry["help"]!r})')
-        value = f"arguments.{name}"
-        if name.endswith(("_dir", "_sources")):  # folders as the shell means them, from where it stands
-            value = f"{value} and str(Path({value}).expanduser().resolve())"
-        values.append(f"{name} = {value}")
-    return "\n".join([_PARSER, *flags, "arguments = parser.parse_args()", *values])
-
-
 def export() -> str:
-    """The training script as text: notebook 06 without the cells tagged `notebook-only`."""
+    """The training script as text: notebook 06 without the cells tagged `notebook-only`, in the form of `TEMPLATE`."""
     notebook = nbformat.read(SOURCE, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if "notebook-only" not in tags(cell)]
-    for cell in notebook.cells:
-        if "parameters" in tags(cell):
-            cell.source = _command_line()
-    body, _ = nbconvert.PythonExporter(exclude_input_prompt=True).from_notebook_node(notebook)
-    body = re.sub(r"^#!.*\n# coding: utf-8\n", "", body).lstrip()
-    text = _PREAMBLE + body.replace("plots.use_theme()\n", "", 1)
-    for command in (
-        ["check", "--fix", "--exit-zero", "--quiet", "--select", "I,F401"],
-        ["format", "--quiet"],
-    ):
+    exporter = nbconvert.PythonExporter(exclude_input_prompt=True, template_file=str(TEMPLATE))
+    resources = {"source": SOURCE.name, "parameters": declared_parameters(SOURCE)}
+    text = exporter.from_notebook_node(notebook, resources)[0].replace("plots.use_theme()\n", "", 1)
+    sort = ["check", "--fix", "--exit-zero", "--quiet", "--select", "I,F401"]
+    for command in (sort, ["format", "--quiet"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", "model_training_export.py", "-"]
-        text = subprocess.run(
-            ruff, input=text, capture_output=True, text=True, check=True, cwd=REPOSITORY
-        ).stdout
+        done = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+        text = done.stdout
     return text
 
 
