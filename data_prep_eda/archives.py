@@ -1,7 +1,6 @@
 """What images are taken from: tar archives, zip archives and folders, one member after the other.
 
-Archives come from strangers. Nothing here writes a file or trusts a path, and memory stays flat whatever an
-archive claims.
+Archives come from strangers: nothing here trusts a path, and memory stays flat whatever an archive claims.
 """
 
 import bz2
@@ -24,19 +23,10 @@ MAX_HEADERS = 2**22  # bytes of tar headers for one member; `tarfile` keeps them
 MAX_MEMBER = 2**40  # more is damage; a compressed tar would be read on for it without end
 MAX_DIRECTORY = 2**24  # bytes of a zip's directory, which is read whole: that of 130,000 images
 MAX_WINDOW = 2**28  # bytes that a decoder of xz may take; `xz -9` needs a quarter
-# Methods of zip; what is compressed otherwise, zipfile unpacks without bounds.
-BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks other methods without bounds
 CHUNK = 2**18  # bytes read at a time
 BLOCK = tarfile.BLOCKSIZE
-BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-)
+FAULT = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
 
 
 class AcquisitionError(Exception):
@@ -64,7 +54,7 @@ def read_image(member: Member) -> tuple[bytes, str]:
         load_image(content, 32)
     except ImageError as error:
         return b"", str(error)
-    except BROKEN as error:
+    except FAULT as error:
         return b"", f"unreadable in its archive ({error})"
     return content, ""
 
@@ -96,10 +86,7 @@ UNPACK = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": _Xz}  # by what
 def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
     """The members of a tar, a zip or a folder, and the position behind the last one, where that is known.
 
-    The folder `out`, which is being filled, is left out where it lies in the source.
-
-    Raises:
-        AcquisitionError: there is nothing, or nothing that can be read to its end.
+    The folder `out`, which is being filled, is left out. AcquisitionError: nothing there can be read to its end.
     """
     if path.is_dir():
         yield _in_folder(path, out), None
@@ -117,25 +104,20 @@ def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], i
             with zipfile.ZipFile(stream) as archive:
                 yield _in_zip(archive), size
         except (zipfile.BadZipFile, NotImplementedError) as error:
-            raise AcquisitionError(
-                f"Expected a whole zip file at {path}, found a damaged one ({error}). Name another copy."
-            ) from None
+            found = f"found a damaged one ({error}). Name another copy"
+            raise AcquisitionError(f"Expected a whole zip file at {path}, {found}.") from None
 
 
 def tar_members(stream: io.BufferedReader, position: int = 0) -> tuple[Iterator[Member], bool]:
     """Members of a tar archive, one after the other, in constant memory, and whether it is uncompressed.
 
     The stream stands at `position`, at a member's header; only an uncompressed archive is read from its middle.
-
-    Raises:
-        AcquisitionError: the archive is no tar, truncated or damaged; most while members are asked for.
+    AcquisitionError: it is no tar, truncated or damaged; most come while members are asked for.
     """
     head = stream.peek(BLOCK)[:BLOCK]
     if head.lstrip().startswith(b"<"):
-        raise AcquisitionError(
-            "Expected a tar archive, found a web page. Open the address in a browser to see what it says, or "
-            "name a copy available: --source sun09.tar."
-        )
+        advice = "See in a browser what it says, or name a copy available: --source sun09.tar"
+        raise AcquisitionError(f"Expected a tar archive, found a web page. {advice}.")
     unpack = next((unpack for magic, unpack in UNPACK.items() if head.startswith(magic)), None)
     tar = unpack(stream) if unpack else stream
     return _in_tar(_Forward(tar, position)), not unpack and head != bytes(BLOCK)
@@ -169,16 +151,15 @@ class _Forward:
         return self.last
 
     def take(self, size: int) -> bytes:
-        pieces = []
+        content, end = bytearray(), self._position + size
         with _damage_in_words():
-            while size:
-                piece = self._stream.read(min(size, CHUNK))
+            while self._position < end:
+                piece = self._stream.read(min(end - self._position, CHUNK))
                 if not piece:
                     raise tarfile.ReadError("it ends too early")
-                pieces.append(piece)
-                size -= len(piece)
+                content += piece
                 self._position += len(piece)
-        return b"".join(pieces)
+        return bytes(content)
 
 
 def _in_tar(file: _Forward) -> Iterator[Member]:
@@ -203,12 +184,12 @@ def _damage_in_words() -> Iterator[None]:
     """Turns the many errors of a damaged archive into one sentence."""
     try:
         yield
-    except (*BROKEN, OSError) as error:
+    except (*FAULT, OSError) as error:
         if isinstance(error, OSError) and (error.errno is not None or isinstance(error, ConnectionError)):
             raise  # the disk's or the network's; gzip and bzip2 report broken data as an OSError without a number
         raise AcquisitionError(
-            f"Expected a whole tar archive, found one that is truncated or damaged, or something else "
-            f"({error}). What was found is kept. Fetch the archive anew, or name another copy with --source."
+            f"Expected a whole tar archive, found one that is truncated or damaged, or something else ({error}). "
+            f"What was found is kept. Fetch the archive anew, or name another copy with --source."
         ) from None
 
 
@@ -232,8 +213,8 @@ def _in_zip(archive: zipfile.ZipFile) -> Iterator[Member]:
     for info in archive.infolist():
         end += info.compress_size
         oddity = "a folder in the archive, not a file" if info.is_dir() else ""
-        if info.compress_type not in BOUNDED:
-            oddity = f"compressed by method {info.compress_type} of zip, which is not read; unpack it and name the folder"
+        if (method := info.compress_type) not in BOUNDED:
+            oddity = f"compressed by method {method}, which is not read; unpack it and name the folder"
         yield Member(info.filename, info.file_size, oddity, functools.partial(read, info), end)
 
 

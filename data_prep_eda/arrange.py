@@ -3,9 +3,8 @@
     python -m data_prep_eda.arrange --source miml.zip --as miml      # an archive as it is published
     python -m data_prep_eda.arrange --source folder/of/sources       # what is arranged or named already
 
-The images are those of `other_sources_manifest.csv`, which has 4,817 names with source and label; README.md beside it says
-where each source is published and on which terms. Each image is decoded before it gets its name, nothing that lies in the
-target is replaced, and what is missing is listed in `<source>/missing.txt`. Notebooks 06 to 08 go on from there.
+The images are those of `other_sources_manifest.csv`; README.md beside it says where each source is published and on
+which terms. Nothing that lies in the target is replaced, and what is missing is listed in `<source>/missing.txt`.
 """
 
 from data_prep_eda import interruption
@@ -20,14 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep_eda.archives import AcquisitionError, members_on_disk
+from data_prep_eda.cache import REPOSITORY
 from data_prep_eda.collection import Collection
-from data_prep_eda.dataset import REPOSITORY, printable
+from data_prep_eda.dataset import printable
 from data_prep_eda.files import one_at_a_time
 from data_prep_eda.manifests import OTHER_SOURCES, read_manifest
 from data_prep_eda.other_sources import FOLDER
 
-# Their published archives name images by numbers. The images of pexels were made smaller by hand and have names only.
-PUBLISHED = ("corel1k", "corel5k", "miml")
+PUBLISHED = ("corel1k", "corel5k", "miml")  # their published archives name images by numbers
 
 
 @functools.cache
@@ -53,9 +52,7 @@ def names(published: str | None = None) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep_eda.arrange", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser("python -m data_prep_eda.arrange", description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, required=True, help="zip or tar archive, or folder")
     parser.add_argument("--as", dest="name", choices=PUBLISHED, help="whose published archive it is")
     parser.add_argument("--out", type=Path, default=REPOSITORY / FOLDER, help="folder to fill")
@@ -80,11 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path, reason in collection.rejected.items():
         print(f"left out: {path}: {reason}", file=sys.stderr)
     if not collection.available:
-        hint = f" Is it a published archive? Then say which: --as {' or '.join(PUBLISHED)}."
-        print(
-            f"Expected images of the manifest in {printable(place)}, found none.{'' if options.name else hint}",
-            file=sys.stderr,
-        )
+        hint = "" if options.name else f" Of a published archive, say which: --as {' or '.join(PUBLISHED)}."
+        print(f"Expected images of the manifest in {printable(place)}, found none.{hint}", file=sys.stderr)
         return 1
     print(collection.table())
     if not collection.complete:

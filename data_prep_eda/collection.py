@@ -10,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from data_prep_eda.archives import Member, read_image
+from data_prep_eda.dataset import first_ten
 from data_prep_eda.files import clear_leavings, replacing, write_text
 from data_prep_eda.preprocessing import ImageError, load_image
 
@@ -19,9 +20,7 @@ ATTEMPTS = 3  # unusable members for one image, after which no further one is tr
 def match(path: str, names: Mapping[str, str]) -> str | None:
     """The wanted path that a path in an archive or folder stands for; None also for one that leads out of it.
 
-    Args:
-        path: path in the source.
-        names: `<folder>/<name>`, `*/<name>` or `*/<stem>` for any folder, or `<name>` for none, to the wanted path.
+    `names` holds it by `<folder>/<name>`, by `*/<name>` or `*/<stem>` for any folder, or by `<name>` for none.
     """
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or "\\" in path or "\0" in path or ".." in parts:
@@ -33,12 +32,9 @@ def match(path: str, names: Mapping[str, str]) -> str | None:
 class Collection:
     """The folder in which images are gathered, and what is known about those that aren't there.
 
-    Args:
-        out: the folder.
-        wanted: path in it of each image, such as `coast/a.jpg`, to its SHA-256 in hexadecimal digits, or to an empty
-            string where any image will do.
-
     Attributes:
+        out: the folder.
+        wanted: path in it of each image, such as `coast/a.jpg`, to its SHA-256, or to "" where any image will do.
         available: the paths at which there is an image.
         rejected: path to the reason why a member couldn't be used.
     """
@@ -65,15 +61,10 @@ class Collection:
     def gather(
         self, members: Iterable[Member], names: Mapping[str, str], total: int | None, start: int = 0
     ) -> Iterator[Member]:
-        """Takes what is wanted out of members, with a progress bar, until nothing is missing.
+        """Takes what is wanted out of members, until nothing is missing, and yields each when it is dealt with.
 
-        Args:
-            members: of a source.
-            names: what `match` knows the images by.
-            total: position behind the last member, where it is known; `start` is that of the first.
-
-        Yields:
-            Each member when it is dealt with.
+        `names` is what `match` knows the images by. For the progress bar, `start` is the position of the first member
+        and `total` that behind the last one, where it is known.
         """
         attempts: Counter[str] = Counter()
         pace = {"mininterval": 0.2 if sys.stderr.isatty() else 30}  # a log file needs no animation
@@ -102,11 +93,8 @@ class Collection:
 
     def table(self) -> str:
         """How many images are wanted, found and missing in each folder, as text."""
-        counts = {"wanted": self.wanted, "found": self.available}
-        table = pd.DataFrame(
-            {name: Counter(path.split("/")[0] for path in paths) for name, paths in counts.items()}
-        )
-        table = table.fillna(0).astype(int).sort_index()
+        folders = [Counter(path.split("/")[0] for path in paths) for paths in (self.wanted, self.available)]
+        table = pd.DataFrame(folders, index=["wanted", "found"]).T.fillna(0).astype(int).sort_index()
         table.loc["total"] = table.sum()
         return table.assign(missing=table["wanted"] - table["found"]).to_string()
 
@@ -117,8 +105,7 @@ class Collection:
     def differing(self) -> str:
         """A sentence on images that aren't those of the manifest to the byte; empty if there are none."""
         paths = [path for path, digest in self.digests().items() if self.wanted[path] not in ("", digest)]
-        more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
-        return f"Not the study's files, byte for byte: {', '.join(paths[:10])}{more}.\n" if paths else ""
+        return f"Not the study's files, byte for byte: {first_ten(paths)}.\n" if paths else ""
 
     def write_missing(self, folder: str = "") -> None:
         """Lists in `missing.txt` what isn't in the folder, or in one inside of it, with the reason."""

@@ -5,7 +5,7 @@ import itertools
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,7 +28,7 @@ KINDS = {
     "sample": "the embedded sample (drawn, not photographed)",
     "own": "your own images",
 }
-# Images that are not read here, but that most image programs can export.
+# Images that most image programs can export as JPEG.
 CONVERTIBLE = (".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp", ".jp2", ".jxl", ".raw", ".dng", ".psd")
 LEFT_BEHIND = ("__macosx", "__pycache__", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin")
 
@@ -37,7 +37,10 @@ Progress = Callable[[int, int], None] | None  # is called with (done, all)
 
 
 class DatasetError(ValueError):
-    """A data folder that cannot be used; the message says what was expected, found, and what to do."""
+    """A folder or file that cannot be used; the message says what was expected, found, and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class Dataset:
     Attributes:
         folder: where they lie.
         class_names: the classes, as their folders are called, in Unicode's NFC and code point order.
-        images: a row per image of a class: `path` (str), `name` (its path in the folder of its class, printable),
-            `label`, `split`; sorted by label and name.
-        others: the same columns for images of none of the classes; `label` is `other`.
+        images: a row per image of a class: `path`, `name` (its path in the folder of its class, printable), `label`,
+            `split`; sorted by label and name.
+        others: the same for images of none of the classes; `label` is `other`.
         rejected: images left out: `path`, `reason`.
         notes: sentences on what a reader should know, such as labels that contradict each other.
     """
@@ -95,24 +98,23 @@ class Dataset:
         lines = [f"Images: {self.kind}, {used} used of {self.found} found", self.counts().to_string()]
         if len(self.others):
             splits = self.others["split"].value_counts()
-            listed = ", ".join(f"{split} {splits.get(split, 0)}" for split in SPLITS)
-            lines.append(f"Of none of these classes (folder {OTHER}): {len(self.others)} ({listed})")
+            counted = ", ".join(f"{split} {splits.get(split, 0)}" for split in SPLITS)
+            lines.append(f"Of none of these classes (folder {OTHER}): {len(self.others)} ({counted})")
         if len(self.rejected):
-            lines += [f"Left out, unusable: {len(self.rejected)}", *left_out(self.rejected, self.folder)]
+            lines.append(f"Left out, unusable: {len(self.rejected)}{left_out(self.rejected, self.folder)}")
         return "\n".join([*lines, *self.notes])
 
 
-def left_out(rejected: pd.DataFrame, folder: Path) -> list[str]:
-    """Lines that name the first ten images left out, with the reason, and say how many more there are."""
-    first = rejected.head(10).itertuples()
-    lines = [f"  {printable(os.path.relpath(row.path, folder))}: {row.reason}" for row in first]
-    return [*lines, f"  and {len(rejected) - 10} more"] if len(rejected) > 10 else lines
+def left_out(rejected: pd.DataFrame, folder: Path) -> str:
+    """A line for each of the first ten images left out, with the reason, and one that says how many more there are."""
+    rows = rejected[["path", "reason"]].to_numpy()
+    lines = [f"\n  {printable(os.path.relpath(path, folder))}: {reason}" for path, reason in rows]
+    return "".join(lines[:10]) + (f"\n  and {len(lines) - 10} more" if len(lines) > 10 else "")
 
 
 def resolve_data_dir(data_dir: str = "") -> Path:
-    """The folder that is named here or in the environment variable `SCENES_DATA_DIR`, or else the prepared `data/` or the
-    embedded sample; DatasetError if there is no such folder."""
-    advice = "Name a folder with one subfolder per class; or leave it empty to use the prepared data or the embedded sample."
+    """The folder named here or in `SCENES_DATA_DIR`, or else the prepared `data/` or the sample; DatasetError if it isn't there."""
+    advice = "Name a folder of class folders, or leave it empty to use the prepared data or the sample."
     named = named_folder(data_dir, "data_dir", "SCENES_DATA_DIR", advice)
     return named or (PREPARED if (PREPARED / "train").is_dir() else SAMPLE)
 
@@ -120,22 +122,18 @@ def resolve_data_dir(data_dir: str = "") -> Path:
 def named_folder(given: str, parameter: str, variable: str, advice: str) -> Path | None:
     """The folder that a parameter or else an environment variable names, None where neither does.
 
-    A relative path may also count from the repository: Jupyter stands in notebooks/. DatasetError, with the advice:
-    there is no such folder.
+    A relative path may also count from the repository: Jupyter stands in notebooks/. DatasetError if it isn't there.
     """
     named = given or os.environ.get(variable, "")
     if not named:
         return None
     folder = Path(os.path.expanduser(named))
-    if not os.path.isdir(folder) and os.path.isdir(REPOSITORY / folder):
-        folder = REPOSITORY / folder
-    if not os.path.isdir(folder):
-        raise DatasetError(
-            f"Expected a folder of images at {printable(folder)} (named by "
-            f"{parameter if given else f'the environment variable {variable}'}), found "
-            f"{'a file' if os.path.exists(folder) else 'nothing'}. {advice}"
-        )
-    return folder.resolve()
+    place = next((place for place in (folder, REPOSITORY / folder) if os.path.isdir(place)), None)
+    if place is None:
+        by = parameter if given else f"the environment variable {variable}"
+        what = "a file" if os.path.exists(folder) else "nothing"
+        raise DatasetError(f"Expected a folder of images at {folder} ({by}), found {what}. {advice}")
+    return place.resolve()
 
 
 def load_dataset(data_dir: str = "", *, progress: Progress = None) -> Dataset:
@@ -160,31 +158,43 @@ def load_dataset(data_dir: str = "", *, progress: Progress = None) -> Dataset:
             labels.add(label)
             rows += image_rows(class_folder, rejected, label=label, split=split)
         rejected |= _loose(place, "it lies in no folder of a class")
-    class_names = _class_names(folder, labels)
+    class_names = tuple(sorted(labels - {OTHER}))
+    _check_spelling(class_names, folder)
+    if len(class_names) < 2:
+        found = (
+            "".join(f"{name}. If the classes lie in {name}, name that." for name in class_names) or "none."
+        )
+        raise DatasetError(
+            f"Expected one subfolder for each of two or more classes in {folder}, found {found}"
+        )
     digest = fingerprint(folder)
     rejected |= cached_reasons(f"dataset/{digest}-v{VERSION}", folder, lambda: unusable(rows, progress))
     rows = [row for row in rows if row["path"] not in rejected]
     left = pd.DataFrame(sorted(rejected.items()), columns=["path", "reason"])
-    listed = "".join(f"\n{line}" for line in left_out(left, folder))
+    where = f"{folder} ({', '.join(SUFFIXES)})"
     counts = Counter(row["label"] for row in rows)
     if few := [f"{counts[label]} usable {label} images" for label in class_names if counts[label] < 3]:
-        more = f" and {len(few) - 10} more such classes" if len(few) > 10 else ""
         raise DatasetError(
-            f"Expected three or more images of each class ({', '.join(SUFFIXES)}) in {printable(folder)}, "
-            f"found {', '.join(few[:10])}{more}. Add images, or move such a folder away.{listed}"
+            f"Expected three or more images of each class in {where}, found {first_ten(few)}. "
+            f"Add images, or move such a folder away.{left_out(left, folder)}"
         )
     notes = [] if splits else _assign_splits(folder, digest, rows, class_names)
     in_splits = {(row["split"], row["label"]) for row in rows}
     for split, label in itertools.product(SPLITS, class_names):
         if (split, label) not in in_splits:
             raise DatasetError(
-                f"Expected at least one usable {label} image in the {split} split of {printable(folder)}, "
-                f"found none. Each class needs three or more ({', '.join(SUFFIXES)}).{listed}"
+                f"Expected a usable {label} image in the {split} split of {where}, found none. Add one."
+                f"{left_out(left, folder)}"
             )
-    images = pd.DataFrame(rows, columns=COLUMNS).sort_values(["label", "name", "path"], ignore_index=True)
-    others = images[images["label"] == OTHER].reset_index(drop=True)
-    images = images[images["label"] != OTHER].reset_index(drop=True)
+    table = pd.DataFrame(rows, columns=COLUMNS).sort_values(["label", "name", "path"])
+    other = table["label"] == OTHER
+    images, others = table[~other].reset_index(drop=True), table[other].reset_index(drop=True)
     return Dataset(folder, class_names, images, others, left, tuple(notes))
+
+
+def first_ten(items: Sequence[str]) -> str:
+    """Items in a sentence, the first ten of them by name."""
+    return ", ".join(items[:10]) + (f" and {len(items) - 10} more" if len(items) > 10 else "")
 
 
 def printable(path: str | os.PathLike[str]) -> str:
@@ -204,40 +214,35 @@ def _assign_splits(folder: Path, digest: str, rows: list[Row], class_names: Sequ
     if folder == SAMPLE:
         for label in class_names:
             known |= study_split([row["name"] for row in rows if row["label"] == label])
-    splits, notes = [known.get(PurePosixPath(row["name"]).name, "") for row in rows], []
-    if not all(splits):
-        splits, notes = _grouped(digest, rows, splits, class_names)
-    for row, split in zip(rows, splits, strict=True):
-        row["split"] = split
-    return notes
+    for row in rows:
+        row["split"] = known.get(PurePosixPath(row["name"]).name, "")
+    return [] if all(row["split"] for row in rows) else _group(digest, rows, class_names)
 
 
-def _grouped(
-    digest: str, rows: list[Row], fixed: list[str], class_names: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Splits that keep together what belongs together, and notes.
+def _group(digest: str, rows: list[Row], class_names: Sequence[str]) -> list[str]:
+    """Gives rows without a split one that keeps together what belongs together; returns notes.
 
-    Splits that are `fixed` stay, and what belongs to such an image goes where it is. A class that would lack a split
-    is dealt out in ever smaller groups.
+    What belongs to an image that has a split goes where it is. A class that would lack a split is dealt out in ever
+    smaller groups.
     """
     from data_prep_eda.duplicates import connected, related  # which take a second to import
 
     paths, labels = [row["path"] for row in rows], np.array([row["label"] for row in rows])
     pairs = cached(f"dataset/{digest}-related-v{VERSION}", lambda: related(paths, labels))
     copies = [pair for *pair, kind in pairs if kind == "copy"]
+    names = [f"{row['label']}/{row['name']}" for row in rows]
     notes = [
-        "A conflict of labels, nearly the same image: "
-        + " and ".join(f"{rows[position]['label']}/{rows[position]['name']}" for position in pair)
-        for pair in copies
-        if labels[pair[0]] != labels[pair[1]]
+        f"A conflict of labels, nearly the same image: {names[first]} and {names[second]}"
+        for first, second in copies
+        if labels[first] != labels[second]
     ]
     group = connected(len(rows), [pair[:2] for pair in pairs])
     # Apart from other classes; then copies alone, without series; then each image by itself.
     finer, depth = (group.copy(), connected(len(rows), copies), np.arange(len(rows))), Counter()
     while True:
-        splits = np.array(fixed, dtype="<U10")
+        splits = np.array([row["split"] for row in rows], dtype="<U10")
         for position in np.flatnonzero(splits != ""):
-            splits[(group == group[position]) & (splits == "")] = fixed[position]
+            splits[(group == group[position]) & (splits == "")] = splits[position]
         if (free := splits == "").any():
             splits[free] = grouped_split(labels[free], group[free])
         lacking = [label for label in class_names if len(np.unique(splits[labels == label])) < len(SPLITS)]
@@ -248,36 +253,27 @@ def _grouped(
             members = labels == label
             group[members] = group.max() + 1 + finer[depth[label]][members]
             depth[label] += 1
-    little = [label for label in class_names if depth[label] > 1]
-    notes += [
-        f"{label}: images that belong together are in different splits; it has little else."
-        for label in little
-    ]
-    return splits.tolist(), notes
+    for row, split in zip(rows, splits.tolist(), strict=True):
+        row["split"] = split
+    scattered = "images that belong together are in different splits; it has little else."
+    return notes + [f"{label}: {scattered}" for label in class_names if depth[label] > 1]
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
     """The folders of the splits, whatever their case, none if the images are not split yet; DatasetError if they aren't three."""
-    names = {name: name for name in SPLITS}
-    names |= {"training": "train", "val": "validation", "valid": "validation"}
+    also = {"training": "train", "val": "validation", "valid": "validation"}
     splits: dict[str, Path] = {}
     inside = subfolders(folder)
     for path in inside:
-        meaning = names.get(path.name.lower(), "")
-        if meaning in splits:
-            raise DatasetError(
-                f"Expected one folder for {meaning} in {printable(folder)}, found {splits[meaning].name} and "
-                f"{path.name}. Put their images together."
-            )
-        if meaning:
-            splits[meaning] = path
+        split = also.get(path.name.lower(), path.name.lower())
+        if split in SPLITS and (before := splits.setdefault(split, path)) is not path:
+            found = f"{before.name} and {path.name}"
+            raise DatasetError(f"Expected one folder for {split} in {folder}, found {found}. Join them.")
     if len(splits) == len(SPLITS):
         return {split: splits[split] for split in SPLITS}
     if splits and len(splits) == len(inside):  # else a class is called "train"
-        raise DatasetError(
-            f"Expected {', '.join(SPLITS)} in {printable(folder)}, found only {', '.join(splits)}. Add what is "
-            f"missing, or name a folder with one subfolder per class; it is then split here."
-        )
+        found = f"found only {', '.join(splits)}. Add the others, or name a folder of class folders"
+        raise DatasetError(f"Expected {', '.join(SPLITS)} in {folder}, {found}.")
     return {}
 
 
@@ -287,28 +283,18 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
-    """The subfolders by the label that they stand for, in NFC; `other` whatever its case.
-
-    DatasetError: a name can't be a label, or two differ in case or Unicode form only.
-    """
+    """The subfolders by their label, in NFC; DatasetError if a name can't be one, or two differ in case or form only."""
+    inside = {path.name: path for path in subfolders(folder)}
+    _check_spelling(inside, folder)
     folders: dict[str, Path] = {}
-    spelled: dict[str, Path] = {}
-    for path in subfolders(folder):
-        label = unicodedata.normalize("NFC", path.name)
-        if (before := spelled.setdefault(label_key(label), path)) is not path:
-            raise DatasetError(
-                f"Expected one folder for {printable(label)} in {printable(folder)}, found "
-                f"{printable(before.name)} and {printable(path.name)}, which differ in case or Unicode form only. "
-                f"Put their images together, or rename one."
-            )
+    for name, path in inside.items():
+        label = unicodedata.normalize("NFC", name)
         kinds = {unicodedata.category(letter) for letter in label}
         if label != label.strip() or kinds & {"Cc", "Cs", "Zl", "Zp"}:
-            raise DatasetError(
-                f"Expected the name of a class folder to be one line of text, without spaces around it, found "
-                f"{path.name!a} in {printable(folder)}. Rename it."
-            )
+            what = f"one line of text, without spaces around it, found {name!a} in {folder}"
+            raise DatasetError(f"Expected the name of a class folder to be {what}. Rename it.")
         folders[OTHER if label_key(label) == OTHER else label] = path
-    if spelled.keys() - {OTHER} == set(CLASSES):  # the study's, whatever their case
+    if set(map(label_key, folders)) - {OTHER} == set(CLASSES):  # the study's, whatever their case
         return {label.lower(): path for label, path in folders.items()}
     return folders
 
@@ -318,23 +304,14 @@ def label_key(label: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
 
 
-def _class_names(folder: Path, labels: set[str]) -> tuple[str, ...]:
-    """The classes among the labels, in order."""
-    names = tuple(sorted(labels - {OTHER}))
+def _check_spelling(names: Iterable[str], folder: Path) -> None:
     spelled: dict[str, str] = {}
-    for name in names:
+    for name in sorted(names):
         if (before := spelled.setdefault(label_key(name), name)) != name:
             raise DatasetError(
-                f"Expected one spelling of each class in the splits of {printable(folder)}, found {before} and "
-                f"{name}. Rename one."
+                f"Expected one folder for {name} and one spelling of each class in {folder}, found {before} and "
+                f"{name}, which differ in case or Unicode form only. Rename one, or join them."
             )
-    if len(names) < 2:
-        inside = f" If the classes lie in {names[0]}, name that." if names else ""
-        raise DatasetError(
-            f"Expected one subfolder for each of two or more classes in {printable(folder)}, found "
-            f"{', '.join(names) or 'none'}. Name a folder of such subfolders.{inside}"
-        )
-    return names
 
 
 def cached_reasons(name: str, folder: Path, judge: Callable[[], dict[str, str]]) -> dict[str, str]:
@@ -344,10 +321,7 @@ def cached_reasons(name: str, folder: Path, judge: Callable[[], dict[str, str]])
 
 
 def fingerprint(folder: Path | None) -> str:
-    """Tells one collection of images from another: 16 hex digits of the files' paths and contents.
-
-    Subfolders count, linked ones too, and what a system left behind doesn't. None, for no images, has a fingerprint too.
-    """
+    """16 hex digits of the paths and contents of the images in a folder and, also linked, below; None has one too."""
     digest = hashlib.sha256()
     for path in _files(folder) if folder else ():
         if path.suffix.lower() in SUFFIXES and path.is_file():
@@ -384,9 +358,10 @@ def image_rows(folder: Path, rejected: dict[str, str], **columns: str) -> list[R
     rows = []
     for path in _files(folder):
         suffix = path.suffix.lower()
-        if not path.is_file():  # reading a pipe would wait for ever
-            closed = "a folder that may not be read"
-            rejected[str(path)] = closed if path.is_dir() else "a broken link or a device, not a file"
+        if path.is_dir():
+            rejected[str(path)] = "a folder that may not be read"
+        elif not path.is_file():  # reading a pipe would wait for ever
+            rejected[str(path)] = "a broken link or a device, not a file"
         elif suffix in SUFFIXES:
             name = printable(path.relative_to(folder).as_posix())
             rows.append({"path": str(path), "name": name, **columns})
@@ -414,16 +389,13 @@ def unusable(rows: Sequence[Row], progress: Progress = None) -> dict[str, str]:
             if progress:
                 progress(done, len(rows))
     for twins in same.values():
-        labels = sorted({row["label"] for row in twins})
+        labels = " and ".join(sorted({row["label"] for row in twins}))
         kept = max(twins, key=lambda row: ("", *SPLITS).index(row.get("split", "")))
         for row in twins:
-            if len(labels) > 1:
-                reasons[row["path"]] = (
-                    f"the same image lies under {' and '.join(labels)}, a conflict of labels"
-                )
+            if labels != row["label"]:
+                reasons[row["path"]] = f"the same image lies under {labels}, a conflict of labels"
             elif row is not kept:
-                elsewhere = row.get("split") != kept.get("split")
-                where = f", which is in {kept['split']}" if elsewhere else ""
+                where = f", which is in {kept['split']}" if row.get("split") != kept.get("split") else ""
                 reasons[row["path"]] = f"the same image as {kept['name']}{where}"
     return reasons
 

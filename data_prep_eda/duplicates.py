@@ -23,16 +23,14 @@ from scipy.sparse.csgraph import connected_components
 from data_prep_eda.cache import cached
 from data_prep_eda.preprocessing import load_image
 
-# Thresholds, read off the 525,825 pairs of the 1,026 images available (notebook 02 shows the pairs in
-# order): every pair with a correlation of 0.50 or more is the same image, the first that is not has 0.48.
-# Two further true pairs lie at 0.46, and both have a perceptual hash 10 bits apart.
+# Read off the 525,825 pairs of 1,026 images of SUN 09: all with a correlation of 0.50 or more are the same image, the
+# first that is not has 0.48; two further true pairs lie at 0.46, and their perceptual hashes are 10 bits apart.
 SAME_PICTURE = 0.50  # phase correlation that needs no second witness
 SAME_PICTURE_WITH_HASH = 0.40  # phase correlation that counts when the perceptual hashes are near as well
 NEAR_HASH = 10  # bits of 64 in which two perceptual hashes may differ
 CANDIDATE = 0.45  # correlation at the coarse size that earns a second look at the fine one
 SERIES_GAP = 3  # frames whose numbers differ by no more than this are one series (see notebook 02)
-# Of other names than SUN 09's, neighbouring numbers say little; such frames must look alike too. Of 2,800 neighbours in
-# Corel's shuffled themes, few do; frames of a film and shots in a row do.
+# Of other names than SUN 09's, neighbouring numbers say little; such frames must look alike too.
 SERIES_LEVELS = 25  # mean difference of two frames, 8x8 pixels each, in grey levels
 SERIES_LAYOUT = 0.8  # correlation of the same
 ALL_PAIRS = 4000  # images, beyond which shifted copies are looked for within a label only
@@ -42,12 +40,10 @@ VERSION = 1  # raise it when other pairs are found, so that what is cached is no
 def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
     """Group numbers, `int64 [n]`, of image files in folders of their classes: those that belong together share one.
 
-    Two belong together when they are `near_duplicates`, when their SUN 09 names put them in one series
-    (`series_pairs`), or when a chain of such pairs joins them.
+    What `near_duplicates` and, by the names of SUN 09, `series_pairs` find belongs together, in chains too.
     """
-    duplicates = near_duplicates(paths)
-    pairs = [*zip(duplicates["first"], duplicates["second"], strict=True), *series_pairs(paths)]
-    return connected(len(paths), pairs)
+    pairs = near_duplicates(paths)[["first", "second"]].to_numpy().tolist()
+    return connected(len(paths), pairs + series_pairs(paths))
 
 
 def connected(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -62,18 +58,17 @@ def near_duplicates(
 ) -> pd.DataFrame:
     """Finds pairs of files that show the same image, also when cropped, scanned or coloured differently.
 
-    SUN 09 holds many slides twice, scanned and cropped by different people, so that the copies are shifted by some
-    pixels. A perceptual hash alone (Zauner, 2010) misses most of those and takes one sunset over the sea for another.
-    Phase correlation (Kuglin and Hines, 1975) lines two images up first and compares their detail. Horizontal bands
-    are left out, since every horizon fits every other. The pairs are cached under the images' contents.
+    Phase correlation (Kuglin and Hines, 1975) lines two images up and compares their detail, without horizontal bands,
+    since every horizon fits every other. A perceptual hash alone (Zauner, 2010) misses most of the slides that SUN 09
+    holds twice, cropped differently. The pairs are cached under the images' contents.
 
     Args:
         paths: image files.
         labels: of each; above `ALL_PAIRS` images, images of different labels are compared by their hash alone.
 
     Returns:
-        Frame with one row per pair, most alike first: `first` and `second` (positions in `paths`, first <
-        second), `correlation` (1 means identical) and `hash_distance` (bits of 64).
+        A row per pair, most alike first: `first` < `second` (positions in `paths`), `correlation` (1 means identical)
+        and `hash_distance` (bits of 64).
     """
     columns = {"first": int, "second": int, "correlation": float, "hash_distance": int}
     digest = hashlib.sha256(f"{VERSION} {labels is not None}".encode())
@@ -109,8 +104,7 @@ def _decoded(paths: Sequence[str | os.PathLike[str]], size: int) -> Iterable[Ima
 def copies(known: Sequence[str | os.PathLike[str]], new: Sequence[str | os.PathLike[str]]) -> dict[int, int]:
     """Position in `new` to the position in `known` of the image that it shows too, whole or by its middle.
 
-    SUN 09 holds square crops of slides that other collections have whole. Against a whole image, squeezed to a square,
-    such a crop is its middle two thirds: across if the slide lies, down if it stands.
+    SUN 09 holds squares of slides that other collections have whole: the middle two thirds, across or down.
     """
     if not len(known) or not len(new):
         return {}
@@ -134,10 +128,7 @@ def _signs(images: Iterable[Image.Image]) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def _same(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...], shifted: bool = True) -> pd.DataFrame:
-    """Pairs (`first` of ours, `second` of theirs) that show the same, with `correlation` and `hash_distance`.
-
-    Without `shifted`, pairs whose hashes are far apart are not looked at.
-    """
+    """Pairs (`first` of ours, `second` of theirs) that show the same; all of them have near hashes unless `shifted`."""
     bits, others = ours[2], theirs[2]
     candidates, near = [], _correlation_matrix(ours[0], theirs[0]) >= CANDIDATE if shifted else None
     for start in range(0, len(bits), 1000):  # bounds the memory
@@ -148,7 +139,7 @@ def _same(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...], shifted:
         candidates.append((first + start, second, distance[first, second].round().astype(int)))
     first, second, distance = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
     correlation = _correlation(ours[1], theirs[1], first, second)
-    same = (correlation >= SAME_PICTURE) | ((correlation >= SAME_PICTURE_WITH_HASH) & (distance <= NEAR_HASH))
+    same = correlation >= np.where(distance <= NEAR_HASH, SAME_PICTURE_WITH_HASH, SAME_PICTURE)
     pairs = {"first": first, "second": second, "correlation": correlation, "hash_distance": distance}
     return pd.DataFrame(pairs)[same]
 
@@ -202,10 +193,10 @@ def _correlation_matrix(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 
 def source_and_number(name: str) -> tuple[str, int] | None:
-    """Where a SUN 09 image came from and its number there, as its file name tells; None for other names.
+    """Where a SUN 09 image came from and its number there, by its file name; None for other names.
 
-    `c_coast_coast_nat739.jpg` is number 739 of the source `nat`. `m_mountain_snowy_mountain_n213007.jpg` and
-    `c_coast_551034.jpg` are frame 7 of the stock photograph disc 213 and frame 34 of disc 551.
+    `c_coast_coast_nat739.jpg` is number 739 of the source `nat`; `c_coast_551034.jpg` (or `_n551034`) is frame 34 of
+    the stock photograph disc 551.
     """
     token = Path(name).stem.rsplit("_", 1)[-1]
     if match := re.fullmatch(r"n?([1-9]\d{1,2})(\d{3})", token):
@@ -216,13 +207,9 @@ def source_and_number(name: str) -> tuple[str, int] | None:
 
 
 def series_pairs(paths: Sequence[str | os.PathLike[str]], gap: int = SERIES_GAP) -> list[tuple[int, int]]:
-    """Pairs of positions of SUN 09's images of one folder and source whose numbers differ by `gap` at most.
-
-    Photographers shoot a subject several times, and neighbouring numbers are often the same place and light.
-    """
-    files = [Path(path) for path in paths]
-    numbered = [(file, source_and_number(file.name)) for file in files]
-    return _neighbours([number and (file.parent.name, *number) for file, number in numbered], gap)
+    """Pairs of positions of SUN 09's images of one folder and source whose numbers differ by `gap` at most."""
+    numbered = [(Path(path).parent.name, source_and_number(Path(path).name)) for path in paths]
+    return _neighbours([number and (folder, *number) for folder, number in numbered], gap)
 
 
 def _neighbours(numbered: Sequence[tuple | None], gap: int) -> list[tuple[int, int]]:
@@ -238,16 +225,16 @@ def _neighbours(numbered: Sequence[tuple | None], gap: int) -> list[tuple[int, i
 def related(paths: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int, str]]:
     """Pairs of images, of any names, that belong together, as two positions and what they are.
 
-    `copy` is what shows nearly the same; `series` are frames of one folder whose names differ by a number that follows
-    the other's, and that look alike.
+    A `copy` shows nearly the same. Of a `series` are frames of one folder that look alike and have neighbouring numbers.
     """
-    duplicates = near_duplicates(paths, labels)
-    pairs = [(int(a), int(b), "copy") for a, b in zip(duplicates["first"], duplicates["second"], strict=True)]
-    files = [Path(path) for path in paths]
-    numbers = [(file.parent, re.fullmatch(r"(.*?)(\d{1,18})(\D*)", file.stem)) for file in files]
-    neighbours = _neighbours(
-        [match and (str(folder), match[1], match[3], int(match[2])) for folder, match in numbers], SERIES_GAP
-    )
+    duplicates = near_duplicates(paths, labels)[["first", "second"]].to_numpy().tolist()
+    pairs = [(first, second, "copy") for first, second in duplicates]
+    numbers = [re.fullmatch(r"(.*?)(\d{1,18})(\D*)", Path(path).stem) for path in paths]
+    numbered = [
+        match and (os.path.dirname(path), match[1], match[3], int(match[2]))
+        for path, match in zip(paths, numbers, strict=True)
+    ]
+    neighbours = _neighbours(numbered, SERIES_GAP)
     seen = sorted({position for pair in neighbours for position in pair})
     small = (image.resize((8, 8), Image.Resampling.BOX) for image in _decoded([paths[i] for i in seen], 64))
     frames = dict(zip(seen, (np.asarray(image, dtype=float) for image in small), strict=True))

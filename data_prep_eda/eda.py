@@ -5,6 +5,7 @@ Notebook 01 draws what this module measures.
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,8 +39,7 @@ BANDS = {"coarse": (2, 8), "medium": (8, 24), "fine": (24, 56)}  # cycles per im
 def read_names(names: Sequence[str]) -> pd.DataFrame:
     """What file names say, a row a name: `category` and `first_label`; empty strings where one doesn't say.
 
-    `m_mountain_snowy_forest_nat212.jpg` was filed under the SUN category `mountain_snowy`; the image
-    came from the folder `forest` of Oliva and Torralba's collection.
+    `m_mountain_snowy_forest_nat212.jpg` is in SUN's category `mountain_snowy`, and in Oliva and Torralba's `forest`.
     """
     pattern = rf"^[a-z]_(?P<category>{'|'.join(CATEGORIES)})"
     pattern += rf"(?:_(?P<first_label>{'|'.join(FIRST_LABELS)})_[a-z]+\d+$|_|$)"
@@ -72,9 +72,9 @@ def survey(
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
     """Measures image files with their labels; `progress` is called with (done, all)."""
-    labels = np.asarray(labels)
-    light = {label: np.zeros((SIZE, SIZE, 3)) for label in np.unique(labels).tolist()}
-    spectra = {label: np.zeros((SIZE, SIZE)) for label in light}
+    n = dict(sorted(Counter(np.asarray(labels).tolist()).items()))
+    light = {label: np.zeros((SIZE, SIZE, 3)) for label in n}
+    spectra = {label: np.zeros((SIZE, SIZE)) for label in n}
     rows, energies = [], []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for label, (row, image, amplitude) in zip(labels, pool.map(_measure, paths), strict=True):
@@ -86,7 +86,6 @@ def survey(
             spectra[label] += np.log(amplitude + 1e-3)
             if progress:
                 progress(len(rows), len(paths))
-    n = {label: (labels == label).sum() for label in light}
     images = {label: ((light[label] / n[label]) ** (1 / 2.2) * 255).round().astype(np.uint8) for label in n}
     spectra = {label: spectra[label] / n[label] for label in n}
     return Survey(pd.DataFrame(rows), images, spectra, np.array(energies))
@@ -97,18 +96,16 @@ def _measure(path: str | os.PathLike[str]) -> tuple[dict[str, float | str], np.n
     image = load_image(path, SIZE)  # refuses what is broken, before Pillow looks at its metadata
     with Image.open(path) as opened:
         row = {"width": opened.width, "height": opened.height, "mode": opened.mode}
-    lab = rgb2lab(image)
-    lightness = lab[..., 0]
-    third = SIZE // 3
+    lightness, green_red, blue_yellow = np.moveaxis(rgb2lab(image), -1, 0)
     amplitude = amplitude_spectrum(lightness)
     row |= {
         "kilobytes": os.path.getsize(path) / 1000,
         "lightness": lightness.mean(),
         "contrast": lightness.std(),
-        "chroma": np.hypot(lab[..., 1], lab[..., 2]).mean(),
-        "green_red": lab[..., 1].mean(),
-        "blue_yellow": lab[..., 2].mean(),
-        "sky": lightness[:third].mean() - lightness[-third:].mean(),
+        "chroma": np.hypot(green_red, blue_yellow).mean(),
+        "green_red": green_red.mean(),
+        "blue_yellow": blue_yellow.mean(),
+        "sky": lightness[: SIZE // 3].mean() - lightness[-(SIZE // 3) :].mean(),
         "slope": spectral_slope(amplitude),
     }
     return row, image, amplitude
@@ -117,8 +114,8 @@ def _measure(path: str | os.PathLike[str]) -> tuple[dict[str, float | str], np.n
 def amplitude_spectrum(lightness: np.ndarray) -> np.ndarray:
     """Amplitude of the Fourier transform of `lightness`, `float64 [size, size]`; frequency zero is at `size // 2`.
 
-    The local contrast is evened out first and the border faded out, as in the spatial envelope (Oliva and Torralba,
-    2001, section 3): a bright sky would otherwise outweigh everything, and the edge would show as a cross.
+    Local contrast is evened out, or a bright sky would outweigh everything, and the border faded out, or it would show
+    as a cross (Oliva and Torralba, 2001, section 3).
     """
     size = lightness.shape[0]
     detail = lightness - gaussian_filter(lightness, size / 12, mode="reflect", truncate=2.5)
@@ -138,8 +135,7 @@ def _frequencies(size: int) -> tuple[np.ndarray, np.ndarray]:
 def orientation_energy(amplitude: np.ndarray) -> np.ndarray:
     """Spectral energy by scale and direction, `[bands, orientations]`, of an `amplitude_spectrum`.
 
-    Sector k is centred on k times 22.5 degrees from the horizontal axis of the spectrum; sector 0 is upright structure,
-    the middle one level structure.
+    Sector k is centred on k times 22.5 degrees: 0 is upright structure, the middle one level structure.
     """
     radius, direction = _frequencies(amplitude.shape[0])
     sector = np.round(direction / np.pi * ORIENTATIONS).astype(int) % ORIENTATIONS
@@ -161,13 +157,10 @@ def spectral_slope(amplitude: np.ndarray) -> float:
 def compare_classes(measures: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     """Tests whether measures, a column each, differ between the classes, and says by how much.
 
-    Kruskal and Wallis' test asks whether the classes differ at all; it assumes no distribution. The p-values are
-    corrected for their number (Holm). The effect size epsilon squared is the share of the rank variance that the
-    class explains. Cliff's delta compares each pair of classes.
-
     Returns:
-        Frame with a row a measure, largest effect first: median per class, `H`, `p`, `epsilon2`, and
-        `delta <first>/<second>` per pair.
+        A row per measure, largest effect first: median per class; `H` and `p` of Kruskal and Wallis' test, corrected
+        by `holm`; `epsilon2`, the share of the rank variance that the class explains; and `delta <first>/<second>`,
+        Cliff's delta of each pair of classes.
     """
     labels = np.asarray(labels)
     names = np.unique(labels).tolist()

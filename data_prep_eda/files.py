@@ -14,8 +14,7 @@ from typing import Any
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside a file, which takes the file's place when the block ends without an error.
 
-    Readers never see half a file, and a write that is interrupted leaves what was there before. The folder is made if
-    needed; the temporary path is hidden, and has the end of the file's own name, since some libraries go by it.
+    The folder is made if needed; the path is hidden, and ends as the file's own name, since some libraries go by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,8 +36,7 @@ def clear_leavings(folder: Path, name: str = "") -> None:
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Lets one process at a time into a block that writes in a folder, which is made if needed; others wait.
 
-    The folder itself is locked, so that nothing is left in it. Where that can't be, as on Windows and on some network
-    disks, nobody waits.
+    Where a folder can't be locked, as on Windows and on some network disks, nobody waits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:

@@ -4,6 +4,7 @@ The measure is what a browser shows: a file that it shows whole is taken, howeve
 of its picture is refused, and so is one that costs more than 2 s of processor time or 1.1 GB.
 """
 
+import contextlib
 import io
 import itertools
 import re
@@ -13,7 +14,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -48,9 +48,6 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-Key = tuple[int, ...] | None
-
-
 @dataclass(frozen=True)
 class Checked:
     """An image file that may be decoded, and what is to be done with its pixels."""
@@ -61,7 +58,7 @@ class Checked:
     orientation: int = 1  # as EXIF counts, 1 to 8
     components: int = 3  # of a JPEG
     scans: tuple[int, ...] = ()  # of a JPEG: where in `content` each scan's data end
-    key: Key = None  # of a PNG of 16 bits: the colour that is transparent
+    key: tuple[int, ...] | None = None  # of a PNG of 16 bits: the colour that is transparent
     canvas: tuple[int, ...] | None = None  # of an animated PNG: size, and the first frame's place in it
     aperture: bytes = b""  # of an AVIF: its `clap` property
     ground: str = "white"  # the colour behind transparent pixels
@@ -89,8 +86,8 @@ def check(content: bytes) -> Checked:
 def check_size(width: int, height: int) -> None:
     """Raises an `ImageError` for more pixels than are taken."""
     if width * height > MAX_PIXELS or max(width, height) > MAX_EDGE:
-        most = f"at most {MAX_PIXELS // 1_000_000} megapixels are decoded, and {MAX_EDGE} along an edge"
-        raise ImageError("too_large", f"{width}x{height} pixels; {most}")
+        most = f"{MAX_PIXELS // 1_000_000} megapixels, and {MAX_EDGE} along an edge"
+        raise ImageError("too_large", f"{width}x{height} pixels; at most {most}, are decoded")
 
 
 def damaged(how: str) -> ImageError:
@@ -105,8 +102,7 @@ def _expect(sound: object, otherwise: str = "the file ends too early") -> None:
 
 def _check_work(work: float, most: int, what: str) -> None:
     if work > most:
-        message = f"{what} would take more than 2 seconds to decode; a smaller copy is taken"
-        raise ImageError("too_large", message)
+        raise ImageError("too_large", f"{what} would take more than 2 seconds to decode; send a smaller copy")
 
 
 def _counted() -> Iterator[None]:
@@ -120,9 +116,10 @@ def _counted() -> Iterator[None]:
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _KEPT = (0xC4, 0xDA, 0xDB, 0xDD, *_FRAMES)
 _PASSED_OVER = (0xCC, 0xD9, 0xDC, 0xFE, *range(0xE0, 0xF0))
-_MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)  # FF may be repeated before a marker
-# In a scan's data FF 00 is a data byte, and D0 to D7 are restarts. This is found twenty times faster than \xff+.
-_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+_SCAN_END = re.compile(
+    rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL
+)  # in its data FF 00 is a byte, D0 to D7 are restarts
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -132,7 +129,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         marker = _MARKER.search(content, position)
         if marker is None:
             return
-        kind, position, data = content[marker.end() - 1], marker.end(), b""
+        kind, position = content[marker.end() - 1], marker.end()
         if kind == 0xD9:
             yield kind, b"", b""
             return
@@ -141,7 +138,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         end = position + int.from_bytes(content[position : position + 2], "big")
         if end > len(content):
             return
-        segment, position = content[position + 2 : end], max(end, position + 2)
+        segment, position, data = content[position + 2 : end], max(end, position + 2), b""
         if kind == 0xDA:
             following = _SCAN_END.search(content, position)
             start, position = position, following.start() if following else len(content)
@@ -152,9 +149,8 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 def _check_jpeg(content: bytes) -> Checked:
     """Takes what makes up the pixels out of a JPEG, in the order and with the tolerance of libjpeg and the browsers.
 
-    Left out are what cameras add or get wrong without any harm: metadata, profiles, bytes between segments, versions
-    of JFIF, unknown codes of Adobe, scan parameters that a sequential JPEG has no use for, films behind the end.
-    Scans are counted, since each is a pass over all pixels, and a file of 1 MB may have ten thousand.
+    Metadata, bytes between segments and what follows the end are left out. Scans are counted, since each is a pass
+    over all pixels, and a file of 1 MB may have ten thousand.
     """
     frame = coded = b""
     kept, ends, jfif, adobe, exif, kind = [b"\xff\xd8", b""], [], False, -1, None, 0
@@ -206,27 +202,27 @@ def _colour_marker(components: int, jfif: bool, adobe: int) -> bytes:
 def decode_jpeg(jpeg: Checked, scale: int) -> np.ndarray:
     """Decodes a JPEG at 1/`scale` of its size, and refuses what is damaged.
 
-    libjpeg goes on after nearly everything and only warns; simplejpeg makes an error of the first warning. Bytes that
-    are left over behind a scan's data are one, and no damage: they are cut away, so that what hides behind them shows.
-    Returns a `uint8` array `[height, width, components]`: grey, RGB, or CMYK as stored.
+    Returns a `uint8` array `[height, width, components]`: grey, RGB, or CMYK as stored. simplejpeg makes an error of
+    libjpeg's first warning. Bytes left over behind a scan's data are one, and no damage: they are cut away, so that
+    what hides behind them shows.
     """
-    content, ends, work = jpeg.content, list(jpeg.scans), 0
-    each = len(ends) * jpeg.size[0] * jpeg.size[1]
+    content, ends, runs = jpeg.content, list(jpeg.scans), 0
     colours = {1: "GRAY", 3: "RGB", 4: "CMYK"}[jpeg.components]
     width, height = (-(-edge // scale) for edge in jpeg.size)
 
     def decode(content: bytes) -> np.ndarray | str:
         """Pixels, or libjpeg's first warning."""
-        nonlocal work
-        work += each
-        if work > each:
-            _check_work(2 * work, MAX_JPEG_WORK, "a JPEG with bytes left over behind its scans")
+        nonlocal runs
+        runs += 1
+        if runs > 1:
+            work = 2 * runs * len(ends) * jpeg.size[0] * jpeg.size[1]
+            _check_work(work, MAX_JPEG_WORK, "a JPEG with bytes left over behind its scans")
         try:
             return simplejpeg.decode_jpeg(content, colours, min_width=width, min_height=height)
         except ValueError as error:
             return str(error)
 
-    def warns(content: bytes, end: int) -> bool:
+    def warns(end: int) -> bool:
         return isinstance(decode(content[:end] + b"\xff\xd9"), str)
 
     while isinstance(decoded := decode(content), str):
@@ -238,7 +234,7 @@ def decode_jpeg(jpeg: Checked, scale: int) -> np.ndarray:
             raise damaged(f"a JPEG, and {next(known, 'it cannot be decoded')}")
         count, scan = int(extra[1]), len(ends) - 1
         if extra[2] != "d9":  # not behind the last scan: the first scans up to which the warning comes
-            scan = bisect_left(ends[:-1], True, key=partial(warns, content))
+            scan = bisect_left(ends[:-1], True, key=warns)
         content = content[: ends[scan] - count] + content[ends[scan] :]
         ends[scan:] = [end - count for end in ends[scan:]]
     return decoded
@@ -254,10 +250,7 @@ _JPEG_DAMAGE = {  # by what libjpeg says
 
 
 def _decode_jpeg_of_any_sampling(content: bytes, jpeg: Checked, scale: int) -> np.ndarray:
-    """Decodes with Pillow, which knows each sampling of the colours but passes over warnings.
-
-    That the data are complete shows in that further data change nothing.
-    """
+    """Decodes with Pillow, which passes over warnings: complete data are those that further data do not change."""
 
     def decode(content: bytes) -> np.ndarray:
         try:
@@ -277,6 +270,7 @@ def _decode_jpeg_of_any_sampling(content: bytes, jpeg: Checked, scale: int) -> n
 # PNG
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
+_PNG_CHECKED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT")
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
@@ -299,12 +293,11 @@ def _check_png(content: bytes) -> Checked:
     frames, numbered, pixels, animated, hidden, between = 0, 0, [], False, False, False
     for kind, data, whole in _chunks(content):
         _expect((kind == b"IHDR") != bool(header), "a PNG whose header is not first, or not alone")
-        if not whole and kind != b"IEND":
-            needed = kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT")
-            _expect(not needed, "a PNG chunk does not have its checksum")
-            continue  # a note, and browsers pass over it
         if kind == b"IEND":
             break
+        if not whole:  # browsers pass over it if it is a note
+            _expect(kind not in _PNG_CHECKED, "a PNG chunk does not have its checksum")
+            continue
         if kind == b"IHDR":
             header = data
             check_size(*struct.unpack(">II", header[:8]))
@@ -336,30 +329,29 @@ def _check_png(content: bytes) -> Checked:
             _expect(kind[0] & 0x20, "a PNG with a chunk that is not known")
         between = bool(pixels) and kind != b"IDAT" and not hidden
     _expect(header and pixels)
+    width, height = struct.unpack(">II", header[:8])
     canvas = None
-    if animated:
-        header, canvas = _first_frame(header, frame)
+    if animated:  # only the first frame is left
+        _expect(frame, "an animated PNG without a frame")
+        canvas = (width, height, *struct.unpack(">II", frame[12:20]))
+        width, height = struct.unpack(">II", frame[4:12])
+        fits = width and height and canvas[2] + width <= canvas[0] and canvas[3] + height <= canvas[1]
+        _expect(fits, "an animated PNG whose first frame does not fit")
+        header = frame[4:12] + header[8:]
+        canvas = None if (width, height) == canvas[:2] else canvas
     _check_rows(pixels, header, transparency is not None)
     chunks, key = _png_colours(header, palette, transparency)
     kept = b"".join(
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
         for chunk in (b"IHDR" + header, *chunks, b"IDAT" + b"".join(pixels), b"IEND")
     )
-    size, turned = struct.unpack(">II", header[:8]), orientation(exif or b"")
-    return Checked("PNG", content[:8] + kept, size, turned, key=key, canvas=canvas)
+    turned = orientation(exif or b"")
+    return Checked("PNG", content[:8] + kept, (width, height), turned, key=key, canvas=canvas)
 
 
-def _first_frame(header: bytes, frame: bytes) -> tuple[bytes, tuple[int, ...] | None]:
-    """An animated PNG's header with the size of its first frame; the canvas, if that is larger, and its place there."""
-    _expect(frame, "an animated PNG without a frame")
-    canvas = struct.unpack(">II", header[:8])
-    width, height, left, upper = struct.unpack(">4I", frame[4:20])
-    fits = width and height and left + width <= canvas[0] and upper + height <= canvas[1]
-    _expect(fits, "an animated PNG whose first frame does not fit")
-    return frame[4:12] + header[8:], None if (width, height) == canvas else (*canvas, left, upper)
-
-
-def _png_colours(header: bytes, palette: bytes, transparency: bytes | None) -> tuple[list[bytes], Key]:
+def _png_colours(
+    header: bytes, palette: bytes, transparency: bytes | None
+) -> tuple[list[bytes], tuple[int, ...] | None]:
     """Palette and transparency as Pillow needs them to see what browsers do; the transparent colour of 16 bits."""
     depth, colour = header[8:10]
     samples, entries = _SAMPLES[colour], len(palette) // 3
@@ -419,8 +411,8 @@ def _check_webp(content: bytes) -> Checked:
     _expect(end <= len(content))
     while position < end and len(chunks) < MAX_SEGMENTS:
         length = int.from_bytes(content[position + 4 : position + 8], "little")
-        chunks.append(content[position : position + 8 + length + length % 2])
-        position += 8 + length + length % 2
+        start, position = position, position + 8 + length + length % 2
+        chunks.append(content[start:position])
     _expect(position == end, "the WebP chunks do not add up to the file")
     head, ground = chunks[0], "white"
     frames = [chunk for chunk in chunks if chunk[:4] in (b"VP8 ", b"VP8L", b"ANMF")]
@@ -436,8 +428,8 @@ def _check_webp(content: bytes) -> Checked:
         _expect(head.startswith(b"VP8 "), "a WebP that does not begin with its image")
         size = tuple(edge & 0x3FFF for edge in struct.unpack_from("<HH", head, 14))
     check_size(*size)
-    rate = 7 if b"VP8 " in frames[0] else 2
-    work = size[0] * size[1] * (1 if head.startswith(b"VP8 ") else 1.5) + rate * len(frames[0])
+    work = size[0] * size[1] * (1 if head.startswith(b"VP8 ") else 1.5)
+    work += len(frames[0]) * (7 if b"VP8 " in frames[0] else 2)
     _check_work(work, MAX_WEBP_WORK, "a WebP of so many pixels and bytes")
     kept = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
     body = b"WEBP" + b"".join(chunk for chunk in chunks if chunk[:4] in kept)
@@ -466,26 +458,23 @@ def _inside(content: bytes, start: int, end: int) -> dict[bytes, tuple[int, int]
     return {kind: (begin, stop) for kind, begin, stop in _boxes(content, start, end)}
 
 
-def _reader(content: bytes, start: int, end: int) -> Callable[[int], int]:
-    """A function that reads so many further bits from a byte on, and raises an `IndexError` at the end."""
-    at = 8 * start
+def _reader(data: bytes) -> Callable[[int], int]:
+    """A function that reads so many further bits, and raises an `IndexError` at the end."""
+    at = 0
 
     def read(bits: int) -> int:
         nonlocal at
         first, at = at // 8, at + bits
         last = -(-at // 8)
-        if last > end:
+        if last > len(data):
             raise IndexError
-        return int.from_bytes(content[first:last], "big") >> -at % 8 & (1 << bits) - 1
+        return int.from_bytes(data[first:last], "big") >> -at % 8 & (1 << bits) - 1
 
     return read
 
 
 def _check_avif(content: bytes) -> Checked:
-    """Takes EXIF out of an AVIF, reads its clean aperture, and counts the pixels of every frame in it.
-
-    An AVIF does not have to name the size of the frames in it, by which its decoder allocates, nor their number.
-    """
+    """Takes EXIF out of an AVIF, reads its clean aperture, and counts the pixels of every frame, which it may not name."""
     kept, last, streams, aperture = [], 0, [], b""
     try:
         for kind, start, stop in _boxes(content, 0, len(content)):
@@ -517,7 +506,7 @@ def _check_avif(content: bytes) -> Checked:
 def _items(content: bytes, start: int, stop: int) -> tuple[list[list[memoryview]], bytes]:
     """The data of each item in an AVIF's `meta` box, in pieces, and its clean aperture."""
     boxes = _inside(content, start, stop)
-    read, view, count = _reader(content, *boxes[b"iloc"]), memoryview(content), _counted()
+    read, view, count = _reader(content[slice(*boxes[b"iloc"])]), memoryview(content), _counted()
     version, _ = read(8), read(24)
     offset_bits, length_bits, base_bits, index_bits = (8 * read(4) for _ in range(4))
     number, items = 16 if version < 2 else 32, []
@@ -534,8 +523,7 @@ def _items(content: bytes, start: int, stop: int) -> tuple[list[list[memoryview]
             pieces.append(view[offset : offset + (read(length_bits) or len(content))])
         items.append(pieces)
     properties = _inside(content, *_inside(content, *boxes[b"iprp"])[b"ipco"])
-    begin, end = properties.get(b"clap", (0, 0))
-    return items, content[begin:end]
+    return items, content[slice(*properties.get(b"clap", (0, 0)))]
 
 
 def _first_samples(content: bytes, start: int, stop: int) -> Iterator[list[memoryview]]:
@@ -574,7 +562,7 @@ def _av1(data: bytes, units: Iterator[None]) -> tuple[int, int, int]:
 
 def _av1_size(header: bytes) -> tuple[int, int]:
     """The largest width and height of a frame, from an AV1 sequence header (section 5.5 of the specification)."""
-    read = _reader(header, 0, len(header))
+    read = _reader(header)
     read(4)  # profile, still picture
     if read(1):  # reduced header
         read(5)
@@ -607,7 +595,7 @@ def _av1_size(header: bytes) -> tuple[int, int]:
 def transparent_pixels(image: Image.Image, file: Checked) -> np.ndarray | None:
     """Where a PNG of 16 bits has the colour that it declares transparent, `[height, width]`, or None.
 
-    Pillow keeps the upper byte of 16-bit RGB; the lower one is decoded for this.
+    Pillow keeps the upper byte of 16-bit RGB, so the lower one is decoded here.
     """
     if file.key is None:
         return None
@@ -648,14 +636,12 @@ def orientation(exif: bytes) -> int:
     """
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
-    try:
+    with contextlib.suppress(TypeError, struct.error):  # no byte order; metadata that end too early
         first = struct.unpack_from(order + "I", exif, 4)[0] + 2
         for entry in range(first, first + 12 * struct.unpack_from(order + "H", exif, first - 2)[0], 12):
             tag, kind, count, value = struct.unpack_from(order + "HHIH", exif, entry)
             if (tag, kind, count) == (0x0112, 3, 1):
                 return value if 1 <= value <= 8 else 1
-    except (TypeError, struct.error):  # no byte order; metadata that end too early
-        pass
     return 1
 
 

@@ -36,10 +36,9 @@ from data_prep_eda.manifests import CLASSES
 
 FOLDER = "other_sources"
 VERSION = 5  # raise it when other copies are found, so that what is cached is not used
-# Both are excerpts of one stock library: a model of the one is no stranger to the other.
+# Both are excerpts of one stock library: a model of the one has in effect seen the other.
 FAMILIES = {"corel1k": "corel", "corel5k": "corel"}
-# Copies that `copies` misses: SUN 09 has a square of them that is cut off-centre, or in another size. Found by the nearest
-# features and by comparing squares of all sizes, and then by looking at each.
+# Copies that `copies` misses, found by looking: SUN 09 has a square of them that is off-centre, or of another size.
 KNOWN_COPIES = Path(__file__).with_name("other_sources_copies.csv")
 COLUMNS = ["path", "name", "source", "label", "theme"]
 
@@ -72,18 +71,17 @@ class Sources:
                 "Other sources: none. How the model does on images from elsewhere, and on images of other things, "
                 "stays open (data_prep_eda/README.md says where to get some)."
             )
-        lines = [f"Other sources: {len(self.images)} images", self.counts().to_string()]
+        listed = f"Other sources: {len(self.images)} images\n{self.counts().to_string()}"
         if len(self.rejected):
-            lines += [f"Left out: {len(self.rejected)}", *left_out(self.rejected, self.folder)]
-        return "\n".join(lines)
+            listed += f"\nLeft out: {len(self.rejected)}{left_out(self.rejected, self.folder)}"
+        return listed
 
 
 def find_sources(other_sources: str, dataset: Dataset) -> Path | None:
     """The folder of further sources of a data set, None where there is none.
 
-    It is the one that is named here or in the environment variable `SCENES_OTHER_SOURCES`; or else a folder
-    `other_sources` in this repository or beside the data set's, but not with the embedded sample. DatasetError: a named
-    folder does not exist.
+    It is named here or in the environment variable `SCENES_OTHER_SOURCES` (DatasetError if it isn't there); or else a
+    folder `other_sources` in this repository or beside the data set's, but not with the embedded sample.
     """
     advice = "Name a folder with one subfolder per source, or leave it empty."
     named = named_folder(other_sources, "other_sources", "SCENES_OTHER_SOURCES", advice)
@@ -114,7 +112,7 @@ def load_sources(other_sources: str, dataset: Dataset, progress: Progress = None
     """
     folder, rows, rejected = find_sources(other_sources, dataset), [], {}
     if folder is not None:
-        rows = _rows(_source_folders(folder, dataset.class_names), dataset.class_names, rejected)
+        rows = _rows(folder, dataset.class_names, rejected)
         key = f"other_sources/{fingerprint(dataset.folder)}-{fingerprint(folder)}-v{VERSION}"
         rejected |= cached_reasons(key, folder, lambda: _judge(rows, dataset, progress))  # half a minute
     images = pd.DataFrame([row for row in rows if row["path"] not in rejected], columns=COLUMNS)
@@ -146,27 +144,26 @@ def _source_folders(folder: Path, class_names: Sequence[str]) -> list[Path]:
     sources = [path for path in inside if known & set(map(label_key, class_folders(path)))]
     sources = [path for path in sources if path not in own or not image_rows(path, {})]
     if own and sources:
+        named = ", ".join(path.name for path in own)
         raise DatasetError(
-            f"Expected the sources in {printable(folder)} to be named otherwise than {names}, found "
-            f"{', '.join(path.name for path in own)}. Rename it, or move it into a source."
+            f"Expected the sources in {folder} to be named otherwise than {names}, found {named}. Rename it."
         )
     if own:
         return [folder]
     if not sources:
+        found = ", ".join(path.name for path in inside) or "no folders"
         raise DatasetError(
-            f"Expected one subfolder per source in {printable(folder)}, each with some of the subfolders {names}; "
-            f"found {', '.join(printable(path.name) for path in inside) or 'no folders'}."
+            f"Expected one subfolder per source in {folder}, with some of {names} in each; found {found}."
         )
     for path in inside:
         if path not in sources and image_rows(path, {}):
             raise DatasetError(
-                f"Expected some of the subfolders {names} in {printable(path)}, found images without. Sort them into "
-                f"such folders, or move the source away."
+                f"Expected some of the subfolders {names} in {path}, found images without. Sort or move them."
             )
     return sources
 
 
-def _rows(sources: Sequence[Path], class_names: tuple[str, ...], rejected: dict[str, str]) -> list[Row]:
+def _rows(folder: Path, class_names: tuple[str, ...], rejected: dict[str, str]) -> list[Row]:
     """The images of the sources, less what is of no class, and less an `other` that may hold a class.
 
     Who collected `other` knew which classes not to put there: those that the sources have folders for.
@@ -174,7 +171,7 @@ def _rows(sources: Sequence[Path], class_names: tuple[str, ...], rejected: dict[
     known = {label_key(name): name for name in (*class_names, OTHER)}
     folders = [
         (source.name, label_key(label), place)
-        for source in sources
+        for source in _source_folders(folder, class_names)
         for label, place in class_folders(source).items()
     ]
     unknown = known.keys() - {key for _, key, _ in folders} if class_names != CLASSES else ()
@@ -207,11 +204,8 @@ def _judge(rows: list[Row], dataset: Dataset, progress: Progress) -> dict[str, s
     of_classes = [row["path"] for row in usable if row["label"] != OTHER]
     for new, known in copies(own["path"].tolist(), of_classes).items():
         reasons[of_classes[new]] = f"shows the same as {own['name'].iloc[known]}"
-    reasons |= _known(usable, set(own["name"]))
-    every = [
-        *own.assign(source="").to_dict("records"),
-        *(row for row in usable if row["path"] not in reasons),
-    ]
+    reasons |= _known_copies(usable, set(own["name"]))
+    every = own.assign(source="").to_dict("records") + [row for row in usable if row["path"] not in reasons]
     paths, source = [row["path"] for row in every], [row["source"] for row in every]
     pairs = near_duplicates(paths, source)
     for first, second in zip(pairs["first"], pairs["second"], strict=True):
@@ -220,7 +214,7 @@ def _judge(rows: list[Row], dataset: Dataset, progress: Progress) -> dict[str, s
     return reasons
 
 
-def _known(rows: list[Row], own: set[str]) -> dict[str, str]:
+def _known_copies(rows: list[Row], own: set[str]) -> dict[str, str]:
     """Path to the reason of each image that is known to show what one of the data set's does."""
     same = pd.read_csv(KNOWN_COPIES, index_col=["source", "file"])["same_as"].to_dict()
     shown = {row["path"]: same.get((row["source"], row["name"])) for row in rows}

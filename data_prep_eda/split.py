@@ -3,9 +3,8 @@
     python -m data_prep_eda.split                    # the study's split of data_prep_eda/data_sun09
     python -m data_prep_eda.split --rule grouped     # near-duplicates and series stay together
 
-Two rules. `study` is the original project's, the default for SUN 09, so that results compare. `grouped`, the default for
-any other images, is leak-free: images that `data_prep_eda.duplicates` finds to belong together land in one split.
-Notebook 02 shows what the first one leaks. The training notebooks read what this writes.
+The rule `study` is the original project's, the default for SUN 09, so that results compare; notebook 02 shows what it
+leaks. By `grouped`, the default for any other images, what belongs together lands in one split.
 """
 
 from data_prep_eda import interruption
@@ -24,18 +23,19 @@ from typing import TextIO
 
 import pandas as pd
 
-from data_prep_eda.dataset import REPOSITORY, Dataset, DatasetError, label_key, load_dataset, printable
+from data_prep_eda.cache import REPOSITORY
+from data_prep_eda.dataset import Dataset, DatasetError, first_ten, label_key, load_dataset, printable
 from data_prep_eda.duplicates import connected, groups, related
 from data_prep_eda.files import one_at_a_time
 from data_prep_eda.manifests import SPLITS
 from data_prep_eda.split_rules import grouped_split, study_split, study_splits
-from data_prep_eda.zips import ForeignFile, write_zip
+from data_prep_eda.zips import write_zip
 
 MANIFEST_NAME = "manifest.csv"
 COLUMNS = ("path", "name", "label", "split", "bytes", "sha256")
 
 
-class PreparationError(ValueError):
+class PreparationError(DatasetError):
     """The split folders cannot be written; the message says what was expected, found, and what to do."""
 
 
@@ -45,10 +45,7 @@ def prepare(
     archive: Path | None,
     report: Callable[[str], None] = lambda line: None,
 ) -> bool:
-    """Writes the split folders with their manifest, and the same as a zip file.
-
-    Everything is built beside `out` under a temporary name, then takes its place: an interrupted run leaves
-    what was there before. If the folders already hold exactly this, nothing is written.
+    """Writes the split folders with their manifest, and the same as a zip file; an interrupted run changes nothing.
 
     Args:
         images: source file, label and split of each.
@@ -57,7 +54,7 @@ def prepare(
         report: called with a sentence about what was done.
 
     Returns:
-        Whether anything was written.
+        Whether anything was written; not if all is there already.
 
     Raises:
         PreparationError: two images have one name, or `out` holds others' files, which are left alone.
@@ -69,43 +66,36 @@ def prepare(
         depth = inside[::-1].index(label_key(label)) if label_key(label) in inside else 0
         path = "/".join((split, label, *source.parts[len(inside) - depth :]))  # subfolders of a class stay
         if path in sources:
-            raise PreparationError(
-                f"Expected every image once, found {printable(path)} twice: "
-                f"{printable(sources[path])} and {printable(source)}. Rename or remove one."
-            )
+            twins = f"{sources[path]} and {source}"
+            raise PreparationError(f"Expected every image once, found {path} twice: {twins}. Rename one.")
         sources[path] = source
         values = (path, source.name, label, split, str(source.stat().st_size), _sha256(source))
         rows[path] = dict(zip(COLUMNS, values, strict=True))
     rows = dict(sorted(rows.items()))
 
-    previous = out.with_name(f".{out.name}.previous")
-    _recover(out, previous)
+    _recover(out)
     known = _manifest(out)
-    files = (path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if not path.is_dir())
-    ours = {*known, MANIFEST_NAME}
-    if foreign := [f for f in files if f not in ours and Path(f).name not in (".DS_Store", "Thumbs.db")]:
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
+    foreign = sorted(path for path in files if Path(path).name not in (".DS_Store", "Thumbs.db"))
+    if foreign := [path for path in foreign if path not in (*known, MANIFEST_NAME)]:
         raise PreparationError(
-            f"Expected {out} to hold only what this command wrote, found {printable(foreign[0])} and "
-            f"{len(foreign) - 1} more. Move them away, or name another folder with --out."
+            f"Expected {out} to hold only what this command wrote, found {first_ten(foreign)}. Move that away, or "
+            f"name another folder with --out."
         )
-
-    changed = known != rows or not all(
-        (out / path).is_file() and _sha256(out / path) == row["sha256"] for path, row in rows.items()
+    changed = known != rows or any(
+        path not in files or _sha256(out / path) != row["sha256"] for path, row in rows.items()
     )
     if changed:
-        _replace(out, previous, rows, sources)
+        _replace(out, rows, sources)
         report(f"{out}: {len(rows)} images, copied, and {MANIFEST_NAME}")
-    if archive is not None:
-        content = [(path, out / path) for path in (*rows, MANIFEST_NAME)]
-        if write_zip(archive, content):
-            report(f"{archive}: the same, {archive.stat().st_size / 1e6:.1f} MB")
-            changed = True
+    if archive and write_zip(archive, [(path, out / path) for path in (*rows, MANIFEST_NAME)]):
+        report(f"{archive}: the same, {archive.stat().st_size / 1e6:.1f} MB")
+        return True
     return changed
 
 
-def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources: dict[str, Path]) -> None:
+def _replace(out: Path, rows: dict[str, dict[str, str]], sources: dict[str, Path]) -> None:
     """Builds the folders beside `out` from copies and swaps them in: who edits there edits no original."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -117,20 +107,22 @@ def _replace(out: Path, previous: Path, rows: dict[str, dict[str, str]], sources
             writer.writeheader()
             writer.writerows(rows.values())
         if out.exists():
-            out.rename(previous)
+            out.rename(_previous(out))
         part.rename(out)
-    except BaseException:
-        _recover(out, previous)
+    finally:
+        _recover(out)
         shutil.rmtree(part, ignore_errors=True)
-        raise
-    shutil.rmtree(previous, ignore_errors=True)
 
 
-def _recover(out: Path, previous: Path) -> None:
-    """Brings the old folders back if a run was killed between taking them away and putting the new ones."""
-    if previous.exists() and not out.exists():
-        previous.rename(out)
-    shutil.rmtree(previous, ignore_errors=True)
+def _previous(out: Path) -> Path:
+    return out.with_name(f".{out.name}.previous")
+
+
+def _recover(out: Path) -> None:
+    """Clears the old folders away, or brings them back where the new ones did not take their place."""
+    if _previous(out).exists() and not out.exists():
+        _previous(out).rename(out)
+    shutil.rmtree(_previous(out), ignore_errors=True)
 
 
 def _open_manifest(folder: Path, mode: str) -> TextIO:
@@ -154,14 +146,11 @@ def _sha256(path: Path) -> str:
 def zip_beside(out: Path, named: Path | None) -> Path:
     """The zip file that is written beside a folder, or the one that was named, unless it lies where none may."""
     if out == out.parent:
-        raise PreparationError(
-            f"Expected a folder to write, found {out}, which is a whole disk. Name one with --out."
-        )
+        raise PreparationError(f"Expected a folder to write, found {out}, a whole disk. Name one with --out.")
     archive = (named or out.with_name(f"{out.name}.zip")).expanduser().absolute()
     if archive.resolve().is_relative_to(out.resolve()):
         raise PreparationError(
-            f"Expected the zip file outside of the folder that it packs, found {archive} in {out}. Name another "
-            f"place with --zip."
+            f"Expected the zip file outside of the folder that it packs, found {archive}. Name another with --zip."
         )
     return archive
 
@@ -174,9 +163,7 @@ def _seed(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep_eda.split", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser("python -m data_prep_eda.split", description=__doc__.splitlines()[0])
     add = parser.add_argument
     source_help = "folder with one subfolder per class (default: what data_prep_eda.sun09 wrote)"
     add("--source", type=Path, default=Path(__file__).with_name("data_sun09"), help=source_help)
@@ -188,26 +175,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--seed", type=_seed, default=20, help="which split the grouped rule makes (default: 20)")
     options = parser.parse_args(arguments)
 
-    source = options.source.expanduser()
+    source, out = options.source.expanduser(), options.out.expanduser().absolute()
     if not source.is_dir():
-        print(
-            f"Expected images in {printable(source)}, found no such folder. Run `python -m data_prep_eda.sun09` "
-            f"first, or name a folder with one subfolder per class: --source FOLDER.",
-            file=sys.stderr,
-        )
+        what = "found no such folder. Run `python -m data_prep_eda.sun09` first, or name a folder of class folders"
+        print(f"Expected images in {printable(source)}, {what}: --source FOLDER.", file=sys.stderr)
         return 2
-    out = options.out.expanduser().absolute()
     try:
         archive = zip_beside(out, options.zip)
         if out.resolve().is_relative_to(source.resolve()):
             raise PreparationError(
-                f"Expected a folder outside of {source}, found {out}, which would be taken for a class the next "
-                f"time. Name another one with --out."
+                f"Expected a folder outside of {source}, found {out}, which the next run would take for a class. "
+                f"Name another one with --out."
             )
         data = load_dataset(str(source))
         frame = pd.concat([data.images, data.others], ignore_index=True)
         frame["split"] = _splits(data, frame, options.rule, options.seed)
-        print(frame.groupby(["label", "split"]).size().unstack(fill_value=0)[list(SPLITS)].to_string())
+        print(pd.crosstab(frame["label"], frame["split"])[list(SPLITS)].to_string())
         for row in data.rejected.itertuples():
             print(f"left out: {printable(row.path)}: {row.reason}", file=sys.stderr)
         for note in data.notes:
@@ -215,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         images = [(Path(row.path), row.label, row.split) for row in frame.itertuples()]
         with one_at_a_time(out.parent):  # two would clear each other's unfinished folders away
             changed = prepare(images, out, None if options.no_zip else archive, report=print)
-    except (DatasetError, PreparationError, ForeignFile) as error:
+    except DatasetError as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
@@ -232,12 +215,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _splits(data: Dataset, frame: pd.DataFrame, rule: str | None, seed: int) -> Sequence[str]:
     """The split of each image by a rule; None for that of the data set."""
-    if rule == "grouped" and data.source == "own":
+    own = data.source == "own"
+    if rule == "grouped" and own:
         pairs = [pair[:2] for pair in related(frame["path"], frame["label"])]
         return grouped_split(frame["label"], connected(len(frame), pairs), seed)
     if rule == "grouped":
         return grouped_split(frame["label"], groups(frame["path"]), seed)
-    if rule == "study" and data.source == "own":
+    if rule == "study" and own:
         splits = frame.groupby("label")["name"].transform(lambda names: names.map(study_split(names)))
         return frame["name"].map(study_splits()).fillna(splits)
     return frame["split"]

@@ -15,9 +15,8 @@ SHARE = 0.1  # of the images of a class, for validation and for test each
 def study_split(names: Sequence[str]) -> dict[str, str]:
     """The original project's rule: file name to split, for the images of one class; all their names differ.
 
-    The names are sorted; with m = a tenth of them, rounded, and gap = n // m, every gap-th image goes to validation
-    and the one after it to test, m each. With fewer than three names all are for training. Neighbouring names are often
-    neighbouring shots, so the rule puts much of what is alike on both sides (see notebook 02).
+    Of the sorted names, with m = a tenth of them, rounded, and gap = n // m, every gap-th goes to validation and the one
+    after it to test, m each; of fewer than three, none. Notebook 02 shows how much that is alike it puts on both sides.
     """
     ordered = sorted(names)
     splits = dict.fromkeys(ordered, "train")
@@ -39,16 +38,16 @@ def study_splits() -> dict[str, str]:
 def grouped_split(labels: Sequence[str], group: Sequence[int], seed: int = 20) -> np.ndarray:
     """A leak-free rule: whole groups go to training, validation and test, about 80, 10 and 10 per cent of each class.
 
-    Where each class has twenty groups or more, these are three of ten stratified folds. Where a class is smaller, it is
-    dealt out by itself, and has at least one image in each split if it has three groups.
+    Where each class has twenty groups or more, these are three of ten stratified folds. Otherwise each is dealt out by
+    itself, and has at least one image in each split if it has three groups.
 
     Args:
         labels: label of each image.
-        group: group number of each image; `duplicates` says which images belong together.
+        group: group number of each image, as of `duplicates.connected`.
         seed: which of the many possible splits.
 
     Returns:
-        Array of `train`, `validation` and `test`, one per image.
+        `train`, `validation` or `test` of each image, `str [n]`.
     """
     labels, group = np.asarray(labels), np.asarray(group)
     classes = np.unique(labels)

@@ -5,25 +5,22 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep_eda.dataset import printable
+from data_prep_eda.dataset import DatasetError, printable
 from data_prep_eda.files import clear_leavings, replacing
 
 MARK = b"written by the scene classifier"  # comment of its archives, by which it knows them again
 
 
-class ForeignFile(FileExistsError):
+class ForeignFile(DatasetError):
     """A file that this project did not write, and therefore does not replace."""
 
 
 def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
-    """Writes files into a zip, whole or not at all, unless it holds exactly these already.
-
-    JPEGs don't shrink, so they are stored; the dates are fixed, so that the same images make the same
-    file, byte for byte.
+    """Writes files into a zip, whole or not at all and always the same bytes, unless it holds exactly these already.
 
     Args:
         archive: file to write.
-        content: name in the archive, and file.
+        content: name in the archive, and file, of each; they are stored, since JPEGs don't shrink.
 
     Returns:
         Whether it was written.
@@ -42,10 +39,8 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
         if present == entries:
             return False
         if comment != MARK:
-            raise ForeignFile(
-                f"Expected {archive} to be free or written by this command, found another file there. It is "
-                f"left alone; name another one with --zip."
-            )
+            found = "found another file. It is left alone; name another one with --zip"
+            raise ForeignFile(f"Expected {archive} to be free or written by this command, {found}.")
     clear_leavings(archive.parent, archive.name)
     with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
         target.comment = MARK

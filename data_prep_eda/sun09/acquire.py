@@ -3,8 +3,8 @@
     python -m data_prep_eda.sun09                              # streams the archive (5.2 GB) from its web site
     python -m data_prep_eda.sun09 --source sun09.tar --out D   # or a tar, a zip, or a folder available
 
-Only the images named in `sun09_manifest.csv` are kept. Each is decoded before it gets its name, so whatever is visible is
-whole; a run that was interrupted continues where it was. `python -m data_prep_eda.split` goes on from here.
+Each image of `sun09_manifest.csv` is decoded before it gets its name, so what is visible is whole; a run that was
+interrupted continues where it was. `python -m data_prep_eda.split` goes on from here.
 """
 
 import argparse
@@ -19,12 +19,13 @@ from typing import Any
 
 from data_prep_eda import split
 from data_prep_eda.archives import CHUNK, AcquisitionError, members_on_disk, tar_members
+from data_prep_eda.cache import REPOSITORY
 from data_prep_eda.collection import Collection, write_list
-from data_prep_eda.dataset import REPOSITORY
+from data_prep_eda.dataset import DatasetError
 from data_prep_eda.files import clear_leavings, one_at_a_time, write_json
 from data_prep_eda.manifests import CLASSES, MANIFEST, read_manifest
 from data_prep_eda.sun09.webfile import WebFile
-from data_prep_eda.zips import ForeignFile, write_zip
+from data_prep_eda.zips import write_zip
 
 ARCHIVE_URL = "http://groups.csail.mit.edu/vision/Hcontext/data/sun09.tar"
 IMAGE_FOLDER = "static_sun09_database"  # the folder of the archive in which the images lie flat
@@ -74,41 +75,43 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
                     for _ in collection.gather(members, names(), total):
                         pass
         if not collection.available:
+            why = "".join(f" {name}: {reason}." for name, reason in [*collection.rejected.items()][:1])
             raise AcquisitionError(
-                f"Expected images of SUN 09 in {source}, found none of the {len(wanted())}. They lie in "
-                f"a folder {IMAGE_FOLDER}/ or in one folder per class ({', '.join(CLASSES)})."
-                + "".join(f" {name}: {why}." for name, why in list(collection.rejected.items())[:1])
+                f"Expected images of SUN 09 in {source}, found none of the {len(wanted())}, neither in a folder "
+                f"{IMAGE_FOLDER}/ nor in one folder per class ({', '.join(CLASSES)}).{why}"
             )
         if collection.complete:
             (out / POSITION).unlink(missing_ok=True)
         collection.write_missing()
-        digests = collection.digests().items()
-        write_list(out / "checksums.sha256", (f"{digest}  {path}\n" for path, digest in digests))
+        digests = collection.digests()
+        write_list(out / "checksums.sha256", (f"{digest}  {path}\n" for path, digest in digests.items()))
         # An archive that was read from is the user's, wherever it lies.
         if archive is not None and archive.resolve() != Path(source).expanduser().resolve():
-            paths = (*sorted(collection.available), "checksums.sha256")
-            write_zip(archive, [(path, out / path) for path in paths])
+            write_zip(archive, [(path, out / path) for path in (*digests, "checksums.sha256")])
     return collection
 
 
 def _from_web(url: str, collection: Collection, connection: dict[str, float]) -> None:
     note: dict[str, Any] = {}
+    position = collection.out / POSITION
     with contextlib.suppress(OSError, ValueError):
-        note = json.loads((collection.out / POSITION).read_text(encoding="utf-8"))
+        note = json.loads(position.read_text(encoding="utf-8"))
     if note and (note["url"] != url or note["images"] > len(collection.available)):
         note = {}  # another address, or images from before are gone
-    start = 0 if note.get("end") else note.get("offset", 0)
     try:
-        file = WebFile(url, start, note.get("identity"), **connection)
+        file = WebFile(
+            url, 0 if note.get("end") else note.get("offset", 0), note.get("identity"), **connection
+        )
     except AcquisitionError:
         if not note:
             raise
-        note, start = {}, 0  # another archive than the one in the note
+        note = {}  # of another archive
         file = WebFile(url, **connection)
     with io.BufferedReader(file, CHUNK) as stream:
         collection.rejected |= note.get("rejected", {})
         if note.get("end"):
             return
+        start = note.get("offset", 0)
         members, plain = tar_members(stream, start)
         noted = None
         for member in collection.gather(members, names(), file.identity[2] if plain else None, start):
@@ -117,16 +120,14 @@ def _from_web(url: str, collection: Collection, connection: dict[str, float]) ->
                 noted = mark
                 note = {"url": url, "identity": file.identity, "offset": member.end}
                 note |= {"images": len(collection.available), "rejected": collection.rejected}
-                write_json(collection.out / POSITION, note)
+                write_json(position, note)
         if note:
-            write_json(collection.out / POSITION, note | {"end": True})
+            write_json(position, note | {"end": True})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep_eda.sun09", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser("python -m data_prep_eda.sun09", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--source", default=ARCHIVE_URL, help="address or path (default: %(default)s)")
     add("--out", type=Path, default=REPOSITORY / "data_prep_eda" / "data_sun09", help="folder to fill")
@@ -137,19 +138,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--split", action="store_true", help="go on with python -m data_prep_eda.split --source OUT")
     options = parser.parse_args(arguments)
     out = options.out.expanduser().absolute()
-    connection = {"retries": options.retries, "timeout": options.timeout, "pause": options.pause}
+    connection = {name: getattr(options, name) for name in ("retries", "timeout", "pause")}
     try:
         archive = split.zip_beside(out, options.zip)
         collection = acquire(options.source, out, archive, **connection)
-    except (AcquisitionError, ForeignFile, split.PreparationError) as error:
+    except (AcquisitionError, DatasetError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
-        print(
-            f"Expected to read and write {error.filename or out} ({out} takes 120 MB with its zip), found: "
-            f"{error.strerror or error}. What was found is kept. Make room, or name another folder with --out.",
-            file=sys.stderr,
+        found = (
+            f"{error.strerror or error}. What was found is kept. Make room, or name another folder with --out"
         )
+        print(f"Expected to read and write {error.filename or out}, found: {found}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted. What was found is kept; the same command continues.", file=sys.stderr)
@@ -157,8 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(collection.table())
     if missing := len(collection.wanted) - len(collection.available):
         print(f"Missing: {missing}, listed in {out / 'missing.txt'}. The study goes on without them.")
-    print(collection.differing(), end="")
-    print(f"Images:      {out}\nFor upload:  {archive}")
+    print(f"{collection.differing()}Images:      {out}\nFor upload:  {archive}")
     if options.split:
         return split.main(["--source", str(out)])
     print(f"Next:        python -m data_prep_eda.split --source {out}")

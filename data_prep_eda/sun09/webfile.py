@@ -14,13 +14,11 @@ from tqdm import tqdm
 from data_prep_eda.archives import BLOCK, CHUNK, AcquisitionError
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
-ANOTHER = "or name a copy available: --source sun09.tar."
+ADVICE = "Check the address, or name a copy available: --source sun09.tar."
 
 
 class WebFile(io.RawIOBase):
     """A reader for `io.BufferedReader` that asks for the rest with an HTTP range request after a fault.
-
-    A server without ranges sends the whole file again, and what was already read is passed over.
 
     Args:
         url: http or https address; spaces and letters outside ASCII are encoded.
@@ -85,10 +83,9 @@ class WebFile(io.RawIOBase):
                 reason = getattr(error, "reason", None) or error
             failures += 1
             if failures > self._retries:
-                place = f" at {self.position / 1e9:.2f} GB" if self.position else ""
                 raise AcquisitionError(
-                    f"Expected the archive from {self.url}, found no way on{place} after {self._retries} more "
-                    f"attempts ({reason}). What was found is kept. Run the command again to continue."
+                    f"Expected the archive from {self.url}, found no way on after {self._retries} more attempts "
+                    f"({reason}). What was found is kept. Run the command again to continue."
                 )
             tqdm.write(f"Connection lost at {self.position / 1e6:,.0f} MB ({reason}); again in {wait:.0f} s.")
             time.sleep(wait)
@@ -103,15 +100,13 @@ class WebFile(io.RawIOBase):
             return urllib.request.urlopen(request, timeout=self._timeout)
         except urllib.error.HTTPError as error:
             error.close()
+            answer = f"the server answered {error.code} {error.reason}"
             if error.code in BUSY:
-                raise ConnectionError(f"the server answered {error.code} {error.reason}") from None
-            raise AcquisitionError(
-                f"Expected the SUN 09 archive at {self.url}, the server answered {error.code} {error.reason}. "
-                f"Check the address, {ANOTHER}"
-            ) from None
+                raise ConnectionError(answer) from None
+            raise AcquisitionError(f"Expected the archive at {self.url}, {answer}. {ADVICE}") from None
         except (ValueError, http.client.InvalidURL) as error:
             raise AcquisitionError(
-                f"Expected a valid address, found {self.url} ({error}). Check it, {ANOTHER}"
+                f"Expected a valid address, found {self.url} ({error}). {ADVICE}"
             ) from None
 
     def _begin(self, response: http.client.HTTPResponse) -> None:
@@ -120,17 +115,15 @@ class WebFile(io.RawIOBase):
         if response.status == 206:
             span, _, length = response.headers.get("Content-Range", "").partition("/")
             if not span.startswith(f"bytes {self.position}-"):
-                raise AcquisitionError(
-                    f"Expected the archive from byte {self.position} on, the server sent {span!r}. Download the "
-                    f"archive with another program and name it: --source sun09.tar."
-                )
+                expected = f"the archive from byte {self.position} on"
+                raise AcquisitionError(f"Expected {expected}, the server sent {span!r}. {ADVICE}")
             before = 0
         size = int(length) if length.isdigit() else None
         identity = [response.headers.get("ETag"), response.headers.get("Last-Modified"), size]
         if self.identity not in (None, identity):
             raise AcquisitionError(
-                f"Expected one archive at {self.url}, found that it changed on the server while it was being "
-                f"read. What was found is kept. Run the command again."
+                f"Expected one archive at {self.url}, found that it changed on the server. What was found is kept. "
+                f"Run the command again."
             )
         self.identity = identity
         while before:  # no ranges: pass over what was already read

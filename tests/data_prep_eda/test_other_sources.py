@@ -158,8 +158,8 @@ def test_others_of_the_data_set_keep_their_split_and_their_folder_is_their_theme
 def test_known_copies_are_left_out_where_the_data_set_has_what_they_show():
     rows = [{"path": f"/{name}", "source": "miml", "name": name} for name in ("miml_423.jpg", "miml_1.jpg")]
     shown = "m_mountain_snowy_mountain_land778.jpg"
-    assert other_sources._known(rows, {shown}) == {"/miml_423.jpg": f"shows the same as {shown}"}
-    assert other_sources._known(rows, {"of_my_own.jpg"}) == {}
+    assert other_sources._known_copies(rows, {shown}) == {"/miml_423.jpg": f"shows the same as {shown}"}
+    assert other_sources._known_copies(rows, {"of_my_own.jpg"}) == {}
 
 
 def test_one_image_under_two_labels_of_a_source_is_neither(dataset, folder):
