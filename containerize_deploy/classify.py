@@ -23,9 +23,9 @@ import io
 import json
 import math
 import os
-import queue
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,14 +62,14 @@ def main(arguments: list[str] | None = None) -> int:
     add("--set-threshold", type=float, metavar="VALUE", help="copy the model with another threshold")
     add("--to", type=Path, metavar="FILE", help="where --set-threshold writes the copy")
     options = parser.parse_args(arguments)
-    modes = (bool(options.images), options.evaluate is not None, options.set_threshold is not None)
-    if sum(modes) != 1:
+    copying = options.set_threshold is not None
+    if bool(options.images) + (options.evaluate is not None) + copying != 1:
         parser.error("Expected images, --evaluate or --set-threshold, and one of them only.")
-    if (options.to is None) != (options.set_threshold is None):
+    if copying != (options.to is not None):
         parser.error("Expected --set-threshold and --to together: the model's own file stays as it is.")
     try:
         path = find_model(options.model)
-        if options.set_threshold is not None:
+        if copying:
             return _set_threshold(path, options.set_threshold, options.to)
         return _classify(path, options)
     except (ModelError, SettingsError, evaluation.EvaluationError) as error:
@@ -97,37 +97,37 @@ def _classify(path: Path, options: argparse.Namespace) -> int:
     """Classifies images, and compares the labels with their folders' names if there is something to compare."""
     if options.csv and options.csv.exists() and not options.csv.is_file():
         raise ModelError(f"Expected --csv to name a file, found something else at {options.csv}.")
-    threads = os.cpu_count() or 1
-    idle: queue.SimpleQueue[SceneModel] = queue.SimpleQueue()
-    policy = Policy.from_environment()
-    for _ in range(threads):  # a model answers one image at a time, and costs little to load
-        idle.put(model := SceneModel(path))
+    policy, thread = Policy.from_environment(), threading.local()
+    # A model answers one image at a time, and costs little.
+    models = [SceneModel(path) for _ in range(os.cpu_count() or 1)]
+    labels, unused = models[0].labels, iter(models)
     if options.evaluate:
-        known, unknown = evaluation.class_folders(options.evaluate, model.labels)
+        known, unknown = evaluation.class_folders(options.evaluate, labels)
         images = [({"class": label}, file) for label, folder in known for file in expand([folder])]
     else:
         images = [({}, file) for file in expand(options.images)]
 
-    def answer_for(known: dict[str, str], source: str) -> dict[str, Any]:
-        model = idle.get()
+    def take_a_model() -> None:
+        thread.model = next(unused)
+
+    def answer_for(image: tuple[dict[str, str], str]) -> dict[str, Any]:
+        known, source = image
         try:
             content = fetching.fetch(source, policy) if "://" in source else _read(source)
-            answer = classify_bytes(model, content).to_json()
+            answer = classify_bytes(thread.model, content).to_json()
         except ServiceError as error:
             answer = error.to_json()
-        finally:
-            idle.put(model)
         return known | {"file": source} | answer
 
     answers = []
     # Threads, not processes: Pillow and LiteRT work outside Python's lock.
-    with ThreadPoolExecutor(threads) as pool:
-        for answer in pool.map(lambda image: answer_for(*image), images):
+    with ThreadPoolExecutor(len(models), initializer=take_a_model) as pool:
+        for answer in pool.map(answer_for, images):
             answers.append(answer)
             if not (options.evaluate or options.json):
                 print(printable(f"{answer['file']}: {describe(answer)}"), flush=True)
     if options.evaluate:
-        report = evaluation.evaluate(answers, model, options.keep) | {"unknown_folders": unknown}
+        report = evaluation.evaluate(answers, models[0], options.keep) | {"unknown_folders": unknown}
         if options.json:
             print(json.dumps({**report, "answers": answers}, indent=1))
         else:
@@ -135,7 +135,7 @@ def _classify(path: Path, options: argparse.Namespace) -> int:
     elif options.json:
         print(json.dumps(answers, indent=1))
     if options.csv:
-        write_text(options.csv, _table(answers, model.labels), errors="backslashreplace")
+        write_text(options.csv, _table(answers, labels), errors="backslashreplace")
     return int(not options.json and any("error" in answer for answer in answers))
 
 
@@ -181,22 +181,15 @@ def _read(name: str) -> bytes:
 
 def _table(answers: list[dict[str, Any]], labels: tuple[str, ...]) -> str:
     """Answers as CSV: `file`, `class` where it is known, `label`, `in_scope`, `score`, each probability, `error`."""
-    columns = [
-        "file",
-        *(["class"] if answers and "class" in answers[0] else []),
-        "label",
-        "in_scope",
-        "score",
-    ]
+    start = ["file", "class", "label"] if answers and "class" in answers[0] else ["file", "label"]
+    probabilities = {label: f"probability_{label}" for label in labels}
     stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow([*columns, *(f"probability_{label}" for label in labels), "error"])
+    columns = [*start, "in_scope", "score", *probabilities.values(), "error"]
+    rows = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+    rows.writeheader()
     for answer in answers:
-        probabilities = answer.get("probabilities", {})
-        error = describe(answer) if "error" in answer else ""
-        rows.writerow(
-            [answer.get(name) for name in columns] + [probabilities.get(name) for name in labels] + [error]
-        )
+        row = {probabilities[label]: value for label, value in answer.get("probabilities", {}).items()}
+        rows.writerow(answer | row | {"error": describe(answer) if "error" in answer else ""})
     return stream.getvalue()
 
 

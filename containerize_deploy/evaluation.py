@@ -114,23 +114,21 @@ def describe(report: dict[str, Any], model: str | None) -> list[str]:
 
     def row(name: str, counts: dict[str, Any], kept: int) -> str:
         interval = f"{counts['low']:.1%} to {counts['high']:.1%}"
-        shares = f"{counts['share']:8.1%}  {interval:16}  {kept / counts['of']:6.1%}"
-        return f"{counts['of']:6}  {counts['count']:7}  {shares}  {name}"
+        line = "{of:6}  {count:7}  {share:8.1%}  {interval:16}  {kept:6.1%}  {name}"
+        return line.format_map(counts | {"interval": interval, "kept": kept / counts["of"], "name": name})
 
     def line(words: str, counts: dict[str, Any]) -> str:
         text = f"{words}, {counts['value']:.6g}, keeps {counts['kept']['share']:.1%} of the classes' images"
-        if refused := counts["refused"]:
-            interval = f"(95 % interval {refused['low']:.1%} to {refused['high']:.1%})"
-            text += (
-                f" and refuses {refused['share']:.1%} of {refused['of']} images of other things {interval}"
-            )
-        return text + "."
+        if not counts["refused"]:
+            return f"{text}."
+        refused = (
+            " and refuses {share:.1%} of {of} images of other things (95 % interval {low:.1%} to {high:.1%})."
+        )
+        return text + refused.format_map(counts["refused"])
 
     now, suggested = report["threshold"], report["suggested"]
     command = "python -m containerize_deploy.classify" + (f" --model {shlex.quote(model)}" if model else "")
-    mistakes = [
-        f"{pair['class']} taken for {pair['label']}: {pair['count']}" for pair in report["confusions"]
-    ]
+    mistakes = ["{class} taken for {label}: {count}".format_map(pair) for pair in report["confusions"]]
     lines = [
         "images  correct  accuracy  95 % interval       kept  class",
         *(row(label, counts, counts["kept"]) for label, counts in report["classes"].items()),

@@ -35,51 +35,51 @@ def make_server(port: int = 0) -> http.server.ThreadingHTTPServer:
 
     one_at_a_time = threading.Lock()  # as in Lambda, where the next request goes to another environment
 
+    def invoke(event: Any) -> Any:
+        with one_at_a_time:
+            ends_at = time.monotonic() + TIMEOUT_S
+            context = SimpleNamespace(
+                aws_request_id=str(uuid.uuid4()),
+                get_remaining_time_in_millis=lambda: 1000 * (ends_at - time.monotonic()),
+            )
+            return lambda_handler(event, context)
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, headers = 200, {"Content-Type": "application/json"}
-            try:
-                if self.command == "POST" and self.path == INVOCATIONS:
-                    text = json.dumps(self.invoke(json.loads(body)))
-                else:
-                    answer = self.invoke(self.event(body))
-                    status, headers, text = answer["statusCode"], answer["headers"], answer["body"]
-            except ValueError as error:
-                status, text = 502, json.dumps({"errorMessage": f"Expected JSON, found: {error}"})
+            if self.command == "POST" and self.path == INVOCATIONS:
+                try:
+                    status, answer = 200, invoke(json.loads(body))
+                except ValueError as error:
+                    status, answer = 502, {"errorMessage": f"Expected JSON, found: {error}"}
+                headers, text = {"Content-Type": "application/json"}, json.dumps(answer)
+            else:
+                answer = invoke(self.event(body))
+                status, headers, text = answer["statusCode"], answer["headers"], answer["body"]
             self.send_response(status)
-            for name, value in {**headers, "Content-Length": len(text.encode())}.items():
-                self.send_header(name, str(value))
+            for name, value in {**headers, "Content-Length": str(len(text.encode()))}.items():
+                self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(text.encode())
 
         do_GET = do_HEAD = do_OPTIONS = do_PUT = do_POST
 
-        def invoke(self, event: Any) -> Any:
-            with one_at_a_time:
-                ends_at = time.monotonic() + TIMEOUT_S
-                context = SimpleNamespace(
-                    aws_request_id=str(uuid.uuid4()),
-                    get_remaining_time_in_millis=lambda: 1000 * (ends_at - time.monotonic()),
-                )
-                return lambda_handler(event, context)
-
         def event(self, body: bytes) -> dict[str, Any]:
             """The request in payload format 2.0."""
             path, _, query = self.path.partition("?")
-            event = {
+            return {
                 "version": "2.0",
                 "rawPath": path,
                 "rawQueryString": query,
                 "headers": {name.lower(): value for name, value in self.headers.items()},
                 "requestContext": {"http": {"method": self.command, "path": path}, "stage": "$default"},
                 "isBase64Encoded": True,
+                "body": base64.b64encode(body).decode(),
             }
-            return event | ({"body": base64.b64encode(body).decode()} if body else {})
 
         log_message = lambda *arguments: None  # noqa: E731
 

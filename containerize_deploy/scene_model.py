@@ -18,7 +18,6 @@ from ai_edge_litert.interpreter import Interpreter
 from containerize_deploy.settings import memory_mb
 
 MODEL_FILE = Path(__file__).with_name("scene-classifier-model.tflite")
-
 MEMORY_PER_CPU_MB = 1769  # Lambda hands out CPU time with memory
 
 
@@ -50,7 +49,7 @@ class SceneModel:
         """Loads the model and runs it once, so that the first image is as quick as the others.
 
         Args:
-            path: the `.tflite` file; by default the one that `find_model` gives without a name.
+            path: the `.tflite` file; by default `find_model`'s.
 
         Raises:
             ModelError: there is no such file, or it is not a model of this kind with its metadata.
@@ -70,20 +69,18 @@ class SceneModel:
             self._interpreter = _load(content)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"Expected a TFLite model in {path.name}, found: {error}") from None
-        # Tensors go by their names in the signature; their order in the file means nothing.
-        runner = (
-            self._interpreter.get_signature_runner
-        )  # a runner that is kept keeps the interpreter from running
-        inputs, outputs = runner().get_input_details(), runner().get_output_details()
-        shapes = {key: tuple(details["shape"]) for key, details in outputs.items()}
+        # Tensors go by their names in the signature. A runner that is kept would keep the interpreter from running.
+        inputs = self._interpreter.get_signature_runner().get_input_details()
+        outputs = self._interpreter.get_signature_runner().get_output_details()
+        taken = [(details["dtype"], len(details["shape"])) for details in inputs.values()]
+        given = {name: tuple(details["shape"]) for name, details in outputs.items()}
         expected = {"probabilities": (1, len(self.labels)), "score": (1, 1)}
-        (pixels,) = inputs.values() if len(inputs) == 1 else (None,)
-        if pixels is None or pixels["dtype"] is not np.uint8 or len(pixels["shape"]) != 4:
-            raise ModelError(f"Expected {path.name} to take one uint8 image, found {inputs}.")
-        if shapes != expected:
-            raise ModelError(f"Expected {path.name} to give {expected}, found {shapes}.")
-        self.size = int(pixels["shape"][1])
-        self._input = pixels["index"]
+        if taken != [(np.uint8, 4)] or given != expected:
+            raise ModelError(
+                f"Expected {path.name} to take one uint8 image and to give {expected}, found {inputs} and {given}."
+            )
+        (pixels,) = inputs.values()
+        self.size, self._input = int(pixels["shape"][1]), pixels["index"]
         self._probabilities, self._score = (outputs[name]["index"] for name in expected)
         self._lock = threading.Lock()
         self.classify(np.zeros((self.size, self.size, 3), np.uint8))
@@ -121,11 +118,10 @@ def find_model(name: str | Path | None = None) -> Path:
     if not name:
         return MODEL_FILE
     path = Path(name).expanduser()
-    in_run = path / "models" / MODEL_FILE.name
-    if path.is_dir() and not in_run.is_file():
-        raise ModelError(f"Expected {in_run}, found no such file. Notebook 07 of the run writes it.")
     if path.is_dir():
-        return in_run
+        path = path / "models" / MODEL_FILE.name
+        if not path.is_file():
+            raise ModelError(f"Expected {path}, found no such file. Notebook 07 of the run writes it.")
     if path.suffix != ".tflite" or not path.is_file():
         kind = f"the file {path.name}" if path.is_file() else f"no file at {path}"
         raise ModelError(f"Expected a .tflite file or the folder of a run, found {kind}.")
@@ -158,9 +154,10 @@ def _load(content: bytes) -> Interpreter:
 @functools.cache  # once per process, however many models it loads
 def _log_complaints(complaints: str) -> None:
     """The known case: where a system hides its processors, LiteRT drops XNNPACK (pytorch/cpuinfo issue 143)."""
-    meaning = "LiteRT complains, and may run without XNNPACK, slower and with slightly other answers"
-    line = {"level": "WARNING", "reason": [f"{meaning}: {complaints}"]}
-    print(json.dumps(line), file=sys.stderr, flush=True)
+    reason = (
+        f"LiteRT complains, and may run without XNNPACK, slower and with slightly other answers: {complaints}"
+    )
+    print(json.dumps({"level": "WARNING", "reason": [reason]}), file=sys.stderr, flush=True)
 
 
 def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
@@ -192,15 +189,14 @@ def with_threshold(content: bytes, threshold: float, name: str = MODEL_FILE.name
         ModelError: the file has no metadata.
     """
     before = read_facts(content, name)["score_threshold"]
-    read_off = {"read_off": f"set by hand; it was {before:.6g}"}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {entry: archive.read(entry) for entry in archive.infolist()}
+    changes = {"score_threshold": threshold, "threshold": {"read_off": f"set by hand; it was {before:.6g}"}}
     stream = io.BytesIO(content[: min(entry.header_offset for entry in files)])
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         for entry, data in files.items():
             if entry.filename == "scene.json":
-                facts = json.loads(data) | {"score_threshold": threshold, "threshold": read_off}
-                data = (json.dumps(facts, indent=2) + "\n").encode()
+                data = (json.dumps(json.loads(data) | changes, indent=2) + "\n").encode()
             elif entry.filename == "score_calibration.txt":
                 data = f"1,4,{-4 * threshold + 0.0!r}".encode()
             archive.writestr(entry, data)
