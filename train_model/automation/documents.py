@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
 import yaml
 
@@ -91,36 +92,22 @@ def tables(metrics: dict[str, Any]) -> dict[str, Iterable[dict[str, Any]]]:
     }
 
 
-def figures() -> dict[str, Any]:
-    """What the texts show: what was recorded, and ranges and sums of it."""
-    metrics, service = read(METRICS), read(SERVICE_TIMES)
-    accuracies = [row["accuracy"] for row in metrics["evaluation"]["left_out"]]
-    shares = [row["refused"] for row in metrics["evaluation"]["refused"] if row["refused"] is not None]
-    minutes = {name[:2]: seconds / 60 for name, seconds in metrics["run"]["seconds"].items()}
-    return {
-        "metrics": metrics,
-        "service": service,
-        **{"worst": min(accuracies), "best": max(accuracies), "fewest": min(shares), "most": max(shares)},
-        "minutes": sum(minutes.values()),
-        "each": ", ".join(f"{name} {value:.1f}" for name, value in minutes.items()),
-        "peak": max(row["peak"] for row in service["memory"].values() if isinstance(row, dict)),
-    }
-
-
 def fill(text: str) -> str:
     """A document with its blocks written anew from the recorded figures.
 
     Raises:
-        KeyError: a block has no text, or a figure has not been recorded.
+        KeyError, jinja2.UndefinedError: a block has no text, or a figure has not been recorded.
     """
-    shown = figures()
-    rows = tables(shown["metrics"])
+    metrics, service = read(METRICS), read(SERVICE_TIMES)
+    rows = tables(metrics)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
 
     def block(match: re.Match[str]) -> str:
         name = match[1]
-        if name in rows:
-            shown["table"] = table(rows[name], BLOCKS["columns"][name])
-        return f"<!-- begin {name} -->\n{BLOCKS['texts'][name].format_map(shown)}\n<!-- end {name} -->"
+        content = table(rows[name], BLOCKS["columns"][name]) if name in rows else ""
+        template = environment.from_string(BLOCKS["texts"][name])
+        text = template.render(metrics=metrics, service=service, table=content)
+        return f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->"
 
     return re.sub(r"<!-- begin (\S+) -->\n.*?<!-- end \1 -->", block, text, flags=re.DOTALL)
 
@@ -159,7 +146,7 @@ def update(path: Path, check: bool) -> int:
     text = path.read_text(encoding="utf-8")
     try:
         fresh = fill(text)
-    except KeyError as error:
+    except (KeyError, jinja2.UndefinedError) as error:
         words = f"expected a block or a recorded figure named {error}, found none."
         print(f"{path.name}: {words}", file=sys.stderr)
         return 2
