@@ -29,7 +29,8 @@ def describe(status: Status) -> str:
     """How a point ended, in one line, with the cell and the error where it failed."""
     where = f" in cell [{status['failed_cell']}]" if status.get("failed_cell") else ""
     took = f" in {status['seconds']:.0f} s" if "seconds" in status else ""
-    return ": ".join(filter(None, (status["point"], f"{status['status']}{where}{took}", status["error"])))
+    error = f": {status['error']}" if status["error"] else ""
+    return f"{status['point']}: {status['status']}{where}{took}{error}"
 
 
 def left(grid: Grid, store: Store) -> dict[str, str]:
@@ -44,10 +45,10 @@ def left(grid: Grid, store: Store) -> dict[str, str]:
             with suppress(DatasetError):
                 wanted["data"] = known(parameters.get("data_dir", ""), parameters.get("other_sources", ""))
         status = store.read(name, STATUS) or {}
-        if not wanted.items() <= status.items():
+        if status.get("status") == FAILED:
+            points[name] = describe(status)
+        elif not wanted.items() <= status.items():
             points[name] = f"{name}: not run with this notebook on these images"
-            if status.get("status") == FAILED:
-                points[name] = describe(status)
     return points
 
 
@@ -61,7 +62,7 @@ def sweep(grid: Grid, out: str, workers: int, cluster: str | None) -> None:
 
 
 def collect(grid: Grid, out: str) -> int:
-    """Writes table and figure of what is there, and prints what is not done; returns how many points that is."""
+    """Writes table and figure of what is there, and prints what is not done; returns the exit code."""
     # Here, since its imports take seconds that single points can do without.
     from train_model.sweep.table import plot_points, tidy_table
 
@@ -74,14 +75,14 @@ def collect(grid: Grid, out: str) -> int:
     if todo := left(grid, store):
         print(f"\n{len(todo)} of {len(grid.points)} points are not done:", *todo.values(), sep="\n  ")
         print("\nThe same command again runs only these.")
-    return len(todo)
+    return int(bool(todo))
 
 
 def write_batch(grid: Grid, options: argparse.Namespace, out: str) -> None:
     """Writes the work list of the points that are not done, for Saturn Cloud's `sc split` and `sc batch`."""
-    points = list(grid.points)
+    points = grid.points
     with suppress(ParameterError):  # sfs:// can be read on Saturn Cloud only: list all points
-        points = list(left(grid, Store(out)))
+        points = left(grid, Store(out))
     # Letter by letter, as fsspec takes it: with %20 in place of a space, `sc batch` would write into another folder.
     address = out.rstrip("/") if "://" in out else f"file://{out}"
     # A job runs in the repository's folder, wherever that is.
@@ -106,10 +107,8 @@ def run_one(grid: Grid, name: str, place: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m train_model.sweep",
-        description="Runs a notebook over a grid of parameters. Run it again to do what is missing or failed.",
-    )
+    about = "Runs a notebook over a grid of parameters. Run it again to do what is missing or failed."
+    parser = argparse.ArgumentParser(prog="python -m train_model.sweep", description=about)
     add = parser.add_argument
     add("--grid", default=STUDY_GRID, metavar="G.yml", help="grid file (default: the study's study_grid.yml)")
     add("--out", help="folder or s3:// address of the results (default: runs/NAME)")
@@ -132,22 +131,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out = options.out or f"runs/{grid.name}"
         if "://" not in out:
             out = str(Path(out).resolve())  # workers may run elsewhere
-        if options.point:
-            place = (
-                None if options.out else os.environ.get("SATURN_RUN_LOCAL_RESULTS_DIR")
-            )  # `sc batch` names it
-            return run_one(grid, options.point, place or f"{out}/{options.point}")
+        if name := options.point:  # `sc batch` names a place
+            place = os.environ.get("SATURN_RUN_LOCAL_RESULTS_DIR") if not options.out else None
+            return run_one(grid, name, place or f"{out}/{name}")
         if options.saturn_batch:
             write_batch(grid, options, out)
             return 0
         if not options.collect:
             with locked(Path(out)) if "://" not in out else nullcontext():
                 sweep(grid, out, options.workers or 1, options.dask)
-        return min(collect(grid, out), 1)
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # an address that is none, a full disk, a folder that may not be written to
+        return collect(grid, out)
+    except (ValueError, OSError) as error:  # an address that is none, a full disk, a folder that is read-only
         print(error if isinstance(error, ParameterError) else f"The sweep stopped: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -81,15 +81,15 @@ def run_points(
     from distributed import Future, KilledWorker, as_completed
 
     with _client(workers, cluster) as client:
-        points: dict[str, str] = {}  # names by Dask's key
+        points: dict[Future, str] = {}
 
         def submit(name: str) -> Future:
             future = client.submit(run_point, grid, name, f"{out}/{name}", pure=False)
-            points[future.key] = name
+            points[future] = name
             return future
 
         def ended(future: Future) -> Status:
-            error, name = future.exception(), points[future.key]
+            error, name = future.exception(), points[future]
             if error:
                 why = f"{type(error).__name__}: {error}"
                 if isinstance(error, KilledWorker):
@@ -108,14 +108,13 @@ def run_points(
         waiting, suspects = iter(names), []
         running = as_completed(map(submit, islice(waiting, None if cluster else workers)))
         for future in running:
-            for name in islice(waiting, 1):
-                running.add(submit(name))
+            running.update(map(submit, islice(waiting, 1)))
             if isinstance(future.exception(), KilledWorker) and not cluster:
-                suspects.append(points[future.key])
+                suspects.append(points[future])
             else:
                 yield ended(future)
-        for name in suspects:  # alone, a point is to blame or it isn't; a cluster has tried again already
-            yield ended(submit(name))
+        # Alone, a point is to blame or it isn't; a cluster has tried again already.
+        yield from (ended(submit(name)) for name in suspects)
 
 
 @contextmanager
