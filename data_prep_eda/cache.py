@@ -16,10 +16,7 @@ CACHE = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expand
 
 
 def cached(name: str, make: Callable[[], Any]) -> Any:
-    """What `make` returned when it was first called, kept as JSON under a name and the code that decodes images.
-
-    A cache that can't be written, or a damaged one, only costs time.
-    """
+    """What `make` returned when it was first called, kept, if that can be, as JSON under a name and the decoder's code."""
     path = CACHE / f"{name}-{_decoder_digest()}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))

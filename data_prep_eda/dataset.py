@@ -139,10 +139,9 @@ def named_folder(given: str, parameter: str, variable: str, advice: str) -> Path
 def load_dataset(data_dir: str = "", *, progress: Progress = None) -> Dataset:
     """Lists the images of a folder, gives each its split, and decodes each once to prove it.
 
-    Two layouts are read: one subfolder per class, with subfolders as you like, or `train`, `validation` and `test` with
-    one per class in each. A subfolder `other` holds images of none of the classes. In the first layout, images with
-    SUN 09 names get the study's split by name, also when some are missing; others are split by `grouped_split`, which
-    keeps copies and series together. What was decided is cached under the folder's fingerprint.
+    There is a subfolder per class, with subfolders as you like, or `train`, `validation` and `test` with one per class
+    in each; `other` holds images of none of the classes. Not split yet, images with SUN 09 names get the study's split,
+    and others one by `grouped_split`, which keeps copies and series together. What was decided is cached.
 
     Raises:
         DatasetError: fewer than two classes, names that can't be labels, a class without three usable images, or
@@ -220,10 +219,9 @@ def _assign_splits(folder: Path, digest: str, rows: list[Row], class_names: Sequ
 
 
 def _group(digest: str, rows: list[Row], class_names: Sequence[str]) -> list[str]:
-    """Gives rows without a split one that keeps together what belongs together; returns notes.
+    """Gives rows without a split one that keeps together what belongs together, also with those that have one; returns notes.
 
-    What belongs to an image that has a split goes where it is. A class that would lack a split is dealt out in ever
-    smaller groups.
+    A class that would lack a split is dealt out in ever smaller groups.
     """
     from data_prep_eda.duplicates import connected, related  # which take a second to import
 
@@ -374,8 +372,7 @@ def image_rows(folder: Path, rejected: dict[str, str], **columns: str) -> list[R
 def unusable(rows: Sequence[Row], progress: Progress = None) -> dict[str, str]:
     """Path to the reason of each image that doesn't decode, or is there twice.
 
-    A file under two labels is kept under neither. Else one is kept, where it is tested if it is tested anywhere: what
-    is tested may not be trained on.
+    A file under two labels is kept under neither, others once: what is tested may not be trained on.
     """
     reasons: dict[str, str] = {}
     same: dict[bytes, list[Row]] = {}

@@ -1,7 +1,6 @@
 """Images that are not independent of each other: the same image twice, or shots of one series.
 
-An image that sits in the training set and, cropped a little differently, in the test set is scored as known. `groups`
-says which images of SUN 09 belong together, and `related` which of any others; `split_rules` keeps them on one side.
+`groups` says which images of SUN 09 belong together, and `related` which of any others.
 """
 
 import hashlib
@@ -38,10 +37,7 @@ VERSION = 1  # raise it when other pairs are found, so that what is cached is no
 
 
 def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
-    """Group numbers, `int64 [n]`, of image files in folders of their classes: those that belong together share one.
-
-    What `near_duplicates` and, by the names of SUN 09, `series_pairs` find belongs together, in chains too.
-    """
+    """Group numbers, `int64 [n]`, of image files: chains of `near_duplicates` and, by SUN 09's names, `series_pairs`."""
     pairs = near_duplicates(paths)[["first", "second"]].to_numpy().tolist()
     return connected(len(paths), pairs + series_pairs(paths))
 
@@ -58,9 +54,8 @@ def near_duplicates(
 ) -> pd.DataFrame:
     """Finds pairs of files that show the same image, also when cropped, scanned or coloured differently.
 
-    Phase correlation (Kuglin and Hines, 1975) lines two images up and compares their detail, without horizontal bands,
-    since every horizon fits every other. A perceptual hash alone (Zauner, 2010) misses most of the slides that SUN 09
-    holds twice, cropped differently. The pairs are cached under the images' contents.
+    Phase correlation (Kuglin and Hines, 1975) lines two images up and compares their detail, without horizontal bands:
+    every horizon fits every other. It counts for more where perceptual hashes (Zauner, 2010) agree. Pairs are cached.
 
     Args:
         paths: image files.

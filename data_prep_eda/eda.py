@@ -1,7 +1,4 @@
-"""What the images look like, in numbers: names, light and colour, spectra, and how the classes differ.
-
-Notebook 01 draws what this module measures.
-"""
+"""What the images look like, in numbers: names, light and colour, spectra, and how the classes differ (notebook 01)."""
 
 import functools
 import os
@@ -114,8 +111,7 @@ def _measure(path: str | os.PathLike[str]) -> tuple[dict[str, float | str], np.n
 def amplitude_spectrum(lightness: np.ndarray) -> np.ndarray:
     """Amplitude of the Fourier transform of `lightness`, `float64 [size, size]`; frequency zero is at `size // 2`.
 
-    Local contrast is evened out, or a bright sky would outweigh everything, and the border faded out, or it would show
-    as a cross (Oliva and Torralba, 2001, section 3).
+    Local contrast is evened out, and the border faded out (Oliva and Torralba, 2001, section 3).
     """
     size = lightness.shape[0]
     detail = lightness - gaussian_filter(lightness, size / 12, mode="reflect", truncate=2.5)
@@ -194,11 +190,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def cramers_v(table: pd.DataFrame) -> tuple[float, float]:
-    """Association of two categorical variables, of which `table` holds the counts.
-
-    Returns:
-        Cramér's V, 0 to 1, with Bergsma's (2013) correction for small counts, and the chi-squared test's p-value.
-    """
+    """Cramér's V, 0 to 1, of a table of counts, with Bergsma's (2013) correction, and the chi-squared test's p-value."""
     counts = table.to_numpy()
     counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
     rows, columns = counts.shape

@@ -1,8 +1,5 @@
-"""What a stranger's file may be, and what it may cost, before anything of it is decoded.
-
-The measure is what a browser shows: a file that it shows whole is taken, however odd its headers, one that lacks part
-of its picture is refused, and so is one that costs more than 2 s of processor time or 1.1 GB.
-"""
+"""What a stranger's file may be, before anything of it is decoded: what a browser shows whole, however odd its headers,
+and what costs no more than 2 s of processor time and 1.1 GB."""
 
 import contextlib
 import io
@@ -36,11 +33,10 @@ MAX_AVIF_WORK = 144_000_000  # pixels of all frames, tiles and alpha, and 23 for
 
 
 class ImageError(ValueError):
-    """An image that cannot be used.
+    """An image that cannot be used; its `reason` is one of three words.
 
-    Attributes:
-        reason: `unsupported` (not an image of a supported format), `too_large` (more bytes, pixels or work than
-            are taken) or `undecodable` (an image of a supported format, but damaged).
+    `unsupported` (of no supported format), `too_large` (more bytes, pixels or work than are taken), or `undecodable`
+    (of a supported format, but damaged).
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -65,11 +61,7 @@ class Checked:
 
 
 def check(content: bytes) -> Checked:
-    """Looks at a file's structure, all of it.
-
-    Raises:
-        ImageError: it is no image, too large, too expensive or damaged.
-    """
+    """Looks at a file's structure, all of it; ImageError if it is no image, too large, too expensive or damaged."""
     if not content:
         raise ImageError("unsupported", "the file is empty (0 bytes)")
     if len(content) > MAX_BYTES:
@@ -117,9 +109,7 @@ _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _KEPT = (0xC4, 0xDA, 0xDB, 0xDD, *_FRAMES)
 _PASSED_OVER = (0xCC, 0xD9, 0xDC, 0xFE, *range(0xE0, 0xF0))
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
-_SCAN_END = re.compile(
-    rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL
-)  # in its data FF 00 is a byte, D0 to D7 are restarts
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # FF 00 is a byte, D0 to D7 are restarts
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -147,11 +137,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _check_jpeg(content: bytes) -> Checked:
-    """Takes what makes up the pixels out of a JPEG, in the order and with the tolerance of libjpeg and the browsers.
-
-    Metadata, bytes between segments and what follows the end are left out. Scans are counted, since each is a pass
-    over all pixels, and a file of 1 MB may have ten thousand.
-    """
+    """Takes what makes up the pixels out of a JPEG, as libjpeg and browsers do, and counts the scans, all passes over it."""
     frame = coded = b""
     kept, ends, jfif, adobe, exif, kind = [b"\xff\xd8", b""], [], False, -1, None, 0
     for kind, segment, data in _segments(content):
@@ -200,11 +186,10 @@ def _colour_marker(components: int, jfif: bool, adobe: int) -> bytes:
 
 
 def decode_jpeg(jpeg: Checked, scale: int) -> np.ndarray:
-    """Decodes a JPEG at 1/`scale` of its size, and refuses what is damaged.
+    """Decodes a JPEG at 1/`scale` of its size to `uint8 [height, width, components]`: grey, RGB, or CMYK as stored.
 
-    Returns a `uint8` array `[height, width, components]`: grey, RGB, or CMYK as stored. simplejpeg makes an error of
-    libjpeg's first warning. Bytes left over behind a scan's data are one, and no damage: they are cut away, so that
-    what hides behind them shows.
+    simplejpeg makes an error of libjpeg's first warning. Bytes left over behind a scan's data are one, and no damage:
+    they are cut away, so that what hides behind them shows.
     """
     content, ends, runs = jpeg.content, list(jpeg.scans), 0
     colours = {1: "GRAY", 3: "RGB", 4: "CMYK"}[jpeg.components]
@@ -593,15 +578,12 @@ def _av1_size(header: bytes) -> tuple[int, int]:
 
 
 def transparent_pixels(image: Image.Image, file: Checked) -> np.ndarray | None:
-    """Where a PNG of 16 bits has the colour that it declares transparent, `[height, width]`, or None.
-
-    Pillow keeps the upper byte of 16-bit RGB, so the lower one is decoded here.
-    """
+    """Where a PNG of 16 bits has the colour that it declares transparent, `bool [height, width]`, or None."""
     if file.key is None:
         return None
     if image.mode == "I;16":
         return np.asarray(image) == file.key[0]
-    with Image.open(io.BytesIO(file.content), formats=["PNG"]) as lower:
+    with Image.open(io.BytesIO(file.content), formats=["PNG"]) as lower:  # Pillow keeps the upper byte alone
         lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
         same = np.asarray(lower) == [level & 255 for level in file.key]
     return (same & (np.asarray(image) == [level >> 8 for level in file.key])).all(2)
@@ -630,10 +612,7 @@ def shown_part(image: Image.Image, file: Checked) -> Image.Image:
 
 
 def orientation(exif: bytes) -> int:
-    """EXIF orientation 1 to 8; 1, upright, where it is missing or not written as EXIF has it.
-
-    Pillow would copy out every value that the metadata point to: 65,535 of them may each be as long as the file.
-    """
+    """EXIF orientation 1 to 8; 1, upright, where it is missing or not as EXIF has it. Pillow would copy all of EXIF out."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     with contextlib.suppress(TypeError, struct.error):  # no byte order; metadata that end too early

@@ -1,7 +1,6 @@
 """Images from further sources beside the data set: other cameras, other years, other ideas of what a class is.
 
-A source is a folder with a subfolder for each class that it has, and if it likes `other` for images of none of them.
-Sources lie side by side in one folder. Notebooks 06 to 08 train on them and test by leaving one out.
+A source is a folder with a subfolder for each class that it has, and for `other`; sources lie side by side.
 """
 
 import re
@@ -102,10 +101,7 @@ def _belongs(folder: Path, dataset: Dataset) -> bool:
 
 
 def load_sources(other_sources: str, dataset: Dataset, progress: Progress = None) -> Sources:
-    """Lists the images of further sources, decodes each once, and leaves copies out.
-
-    An image that the data set or an earlier source has too, also cropped, scaled or coloured a little differently,
-    is left out: it would be tested on what was trained on.
+    """Lists the images of further sources, decodes each once, and leaves out what the data set or an earlier one has too.
 
     Raises:
         DatasetError: a named folder does not exist, or holds no source.

@@ -1,7 +1,6 @@
-"""The one way an image file becomes pixels: in training, evaluation and serving.
+"""The one way an image file becomes pixels: in training, evaluation and, as a copy with `image_checks.py`, serving.
 
-Resizing in Keras, TensorFlow and Pillow differs by 6 to 7 grey levels, enough to change answers, so whatever reads an
-image calls `load_image`. The service carries a copy of this file and of `image_checks.py`, with few packages.
+Resizing in Keras, TensorFlow and Pillow differs by 6 to 7 grey levels, enough to change answers.
 
     >>> load_image("data_prep_eda/sample/coast/coast_00.jpg", 224).shape
     (224, 224, 3)
@@ -76,10 +75,9 @@ def _decode_by_pillow(file: Checked) -> tuple[Image.Image, int]:
         with Image.open(io.BytesIO(file.content), formats=[file.form]) as image:
             checks.check_size(*image.size)
             image.load()
-            # Pillow names the turns of an AVIF, which has its own, as if EXIF had named them.
-            turned = (
-                checks.orientation(image.info.get("exif", b"")) if file.form == "AVIF" else file.orientation
-            )
+            turned = file.orientation
+            if file.form == "AVIF":  # Pillow names its turns as if EXIF had named them
+                turned = checks.orientation(image.info.get("exif", b""))
             return checks.shown_part(_to_eight_bits(image, file), file), turned
     except (ImageError, MemoryError):
         raise
@@ -90,15 +88,10 @@ def _decode_by_pillow(file: Checked) -> tuple[Image.Image, int]:
 
 
 def _to_eight_bits(image: Image.Image, file: Checked) -> Image.Image:
-    """Any Pillow mode to one that resizes well: 8-bit RGB or greyscale, or RGBA where it is transparent.
-
-    Greyscale stays greyscale for now, and transparent stays transparent: laying 64 megapixels over white, or
-    tripling them, before nearly all are thrown away takes more memory than a Lambda function has.
-    """
+    """Any Pillow mode to one that resizes well and takes little memory: 8-bit greyscale or RGB, or RGBA if transparent."""
     clear = checks.transparent_pixels(image, file)
     if image.mode == "I;16":  # 16-bit greyscale, which Pillow would clip at 255
-        levels = np.array(image)
-        # round(level / 257) in place, since twice the size of it all would be too much
+        levels = np.array(image)  # round(level / 257) in place, since twice the memory would be too much
         np.minimum(levels, 65_535 - 128, out=levels)
         levels += 128
         levels //= 257

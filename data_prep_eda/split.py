@@ -13,13 +13,13 @@ if __name__ == "__main__":
     interruption.expect()
 
 import argparse
+import contextlib
 import csv
 import hashlib
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import pandas as pd
 
@@ -33,6 +33,7 @@ from data_prep_eda.zips import write_zip
 
 MANIFEST_NAME = "manifest.csv"
 COLUMNS = ("path", "name", "label", "split", "bytes", "sha256")
+ENCODING = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # of the manifest
 
 
 class PreparationError(DatasetError):
@@ -102,7 +103,7 @@ def _replace(out: Path, rows: dict[str, dict[str, str]], sources: dict[str, Path
         for path, source in sources.items():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, part / path)
-        with _open_manifest(part, "w") as stream:
+        with (part / MANIFEST_NAME).open("w", **ENCODING) as stream:
             writer = csv.DictWriter(stream, COLUMNS)  # its line ends make it quote names that hold one
             writer.writeheader()
             writer.writerows(rows.values())
@@ -125,22 +126,15 @@ def _recover(out: Path) -> None:
     shutil.rmtree(_previous(out), ignore_errors=True)
 
 
-def _open_manifest(folder: Path, mode: str) -> TextIO:
-    return (folder / MANIFEST_NAME).open(mode, newline="", encoding="utf-8", errors="surrogateescape")
-
-
 def _manifest(out: Path) -> dict[str, dict[str, str]]:
     """The rows of a folder's manifest by path; none if it has no manifest."""
-    try:
-        with _open_manifest(out, "r") as stream:
-            return {row["path"]: row for row in csv.DictReader(stream) if row.get("path")}
-    except (OSError, csv.Error):
-        return {}
+    with contextlib.suppress(OSError, csv.Error), (out / MANIFEST_NAME).open("r", **ENCODING) as stream:
+        return {row["path"]: row for row in csv.DictReader(stream) if row.get("path")}
+    return {}
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def zip_beside(out: Path, named: Path | None) -> Path:
@@ -165,13 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser("python -m data_prep_eda.split", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    source_help = "folder with one subfolder per class (default: what data_prep_eda.sun09 wrote)"
-    add("--source", type=Path, default=Path(__file__).with_name("data_sun09"), help=source_help)
+    sun09 = Path(__file__).with_name("data_sun09")
+    add("--source", type=Path, default=sun09, help="folder of class folders (default: what .sun09 wrote)")
     add("--out", type=Path, default=REPOSITORY / "data", help="folder to write")
     add("--zip", type=Path, help="zip file to write (default: OUT.zip)")
     add("--no-zip", action="store_true", help="write no zip file")
-    rule_help = "the original project's, or leak-free (default: study for SUN 09, grouped for other images)"
-    add("--rule", choices=("study", "grouped"), help=rule_help)
+    add("--rule", choices=("study", "grouped"), help="default: study for SUN 09, grouped for other images")
     add("--seed", type=_seed, default=20, help="which split the grouped rule makes (default: 20)")
     options = parser.parse_args(arguments)
 
