@@ -55,7 +55,7 @@ print(json.dumps({"at_rest": rest, "peak": megabytes("VmHWM")}))
 
 def main() -> None:
     """Measures what the command line asks for."""
-    parts = {"latency": latency, "start": start, "memory": memory, "size": size}
+    parts = {part.__name__: part for part in (latency, start, memory, size)}
     parser = argparse.ArgumentParser(description="Measure the service.")
     add = parser.add_argument
     add("--only", nargs="+", choices=parts, default=parts, help="parts to measure")
@@ -95,9 +95,9 @@ def in_turns(sides: dict[str, Callable[[], Any]], turns: int) -> dict[str, Any]:
 
     They take turns; the first two turns warm caches.
     """
-    times = [[1000 * timeit.timeit(action, number=1) for action in sides.values()] for _ in range(turns + 2)]
-    quick, slow = np.median(times[2:], axis=0)
-    shown = {side: {"p50": round(median, 3)} for side, median in zip(sides, (quick, slow), strict=True)}
+    times = [[1000 * timeit.timeit(side, number=1) for side in sides.values()] for _ in range(turns + 2)]
+    quick, slow = medians = np.median(times[2:], axis=0)
+    shown = {name: {"p50": round(median, 3)} for name, median in zip(sides, medians, strict=True)}
     return {**shown, "times_faster_p50": round(slow / quick, 2)}
 
 

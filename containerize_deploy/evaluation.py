@@ -21,16 +21,14 @@ class EvaluationError(ValueError):
 
 
 def class_folders(folder: Path, labels: tuple[str, ...]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Matches a folder's subfolders with a model's labels, by their names in Unicode's form NFC.
-
-    Returns:
-        Label, or `OTHER`, and path of each folder that the model can be compared with; names of the others.
+    """Label, or `OTHER`, and path of each subfolder that a model can be compared with; names of the other subfolders.
 
     Raises:
         EvaluationError: none of them matches.
     """
     if not folder.is_dir():
         raise EvaluationError(f"Expected a folder of class folders, found no folder at {folder}.")
+    # Names in one form of Unicode's: macOS writes é as two characters.
     by_name = {unicodedata.normalize("NFC", label): label for label in (*labels, OTHER)}
     known, unknown = [], []
     for path in sorted(folder.iterdir()):
@@ -64,11 +62,9 @@ def threshold_to_keep(scores: np.ndarray, keep: float) -> float:
 
 
 def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> dict[str, Any]:
-    """Compares a model's answers with their `class`, a label of the model or `OTHER`.
+    """Compares a model's answers, as `classify --json` gives them, with their `class`, one of its labels or `OTHER`.
 
     Args:
-        answers: as `classify --json` gives them, with `class`.
-        model: that answered.
         keep: the share of the classes' images that the suggested threshold keeps.
 
     Raises:

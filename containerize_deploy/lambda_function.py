@@ -51,9 +51,7 @@ PAGE = Path(__file__).with_name("upload_page.html")  # what GET on / answers to 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     """Answers one request by `answer.schema.json`, an HTTP one with status and headers, whatever goes wrong.
 
-    Args:
-        event: see the module.
-        context: of the Lambda runtime, for the request's id and the time left; may be None.
+    The context is the Lambda runtime's, for the request's id and the time left; it may be None.
     """
     record = _Record(context)
     http = _http_request(event)
@@ -82,12 +80,9 @@ def _answer(event: Any, http: "_Http | None", record: "_Record") -> tuple[int, A
 
 def _classify_event(event: Any, record: "_Record") -> dict[str, Any]:
     """Answers a plain event, or an image's bytes as they came in an HTTP body."""
-    if isinstance(event, bytes):
-        form, images, sources = "image", [event], iter([lambda: event])
-    else:
-        form, images = _form_and_images(event)
-        sources = _sources(images, form.startswith("image"), record)
+    form, images = ("image", [event]) if isinstance(event, bytes) else _form_and_images(event)
     record.images = len(images)
+    sources = _sources(images, form.startswith("image"), record)
     if form.endswith("s"):
         answer = {"answers": [_one_of_many(source, record) for source in sources]}
     else:
@@ -100,10 +95,9 @@ def _form_and_images(event: Any) -> tuple[str, list[str]]:
     forms = [form for form in FORMS if form in event] if isinstance(event, dict) else []
     if len(forms) != 1:
         kinds = {dict: "none of them", list: "a list", str: "a text", type(None): "nothing"}
-        kind = " and ".join(forms) or kinds.get(type(event), "something else")
-        raise ServiceError(
-            "malformed", f"Expected a JSON object with exactly one of {', '.join(FORMS)}, found {kind}."
-        )
+        found = " and ".join(forms) or kinds.get(type(event), "something else")
+        expected = f"a JSON object with exactly one of {', '.join(FORMS)}"
+        raise ServiceError("malformed", f"Expected {expected}, found {found}.")
     (form,) = forms
     images = event[form] if form.endswith("s") else [event[form]]
     if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
@@ -125,11 +119,13 @@ def _one_of_many(source: Source, record: "_Record") -> dict[str, Any]:
         return record.failure(error)[1]
 
 
-def _sources(images: list[str], encoded: bool, record: "_Record") -> Iterator[Source]:
+def _sources(images: list[Any], encoded: bool, record: "_Record") -> Iterator[Source]:
     """A source for each image; `FETCHES_AT_ONCE` URLs are fetched at once: all their bytes would fill the memory."""
     budget = None  # of a single URL it is `fetch`'s own
 
-    def bring(image: str) -> bytes:
+    def bring(image: Any) -> bytes:
+        if isinstance(image, bytes):
+            return image
         if encoded or _DATA_URL.match(image):
             return _from_base64(image)
         left = record.time_left() - RESERVE_S
@@ -155,8 +151,7 @@ def _sources(images: list[str], encoded: bool, record: "_Record") -> Iterator[So
 
 def _from_base64(text: str) -> bytes:
     """The bytes that base64 stands for, also as a data URL, and in lines, as the base64 command breaks it."""
-    if found := _DATA_URL.match(text):
-        text = text[found.end() :]
+    text = _DATA_URL.sub("", text, count=1)
     text = "".join(text.split()) if "\n" in text or " " in text else text
     if len(text) > MAX_BYTES * 4 // 3 + 4:
         raise ServiceError("too_large", f"The image is larger than {MAX_BYTES // 1_000_000} MB.")
@@ -166,7 +161,7 @@ def _from_base64(text: str) -> bytes:
         raise ServiceError("malformed", "Expected the image as base64, found something else.") from None
 
 
-_DATA_URL = re.compile(r"\s*data:[^,]{0,100};base64,", re.IGNORECASE)
+_DATA_URL = re.compile(r"\A\s*data:[^,]{0,100};base64,", re.IGNORECASE)
 
 
 class _Http(NamedTuple):

@@ -40,16 +40,10 @@ class Classification:
 
 
 class SceneModel:
-    """A TFLite model with the facts that its metadata tells of it.
-
-    One interpreter is kept for all requests; a lock lets one request at a time use it.
-    """
+    """A TFLite model with the facts that its metadata tells of it; it answers one request at a time."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Loads the model and runs it once, so that the first image is as quick as the others.
-
-        Args:
-            path: the `.tflite` file; by default `find_model`'s.
+        """Loads a `.tflite` file, by default `find_model`'s, and runs it once: the first image is as quick as the others.
 
         Raises:
             ModelError: there is no such file, or it is not a model of this kind with its metadata.
@@ -86,30 +80,21 @@ class SceneModel:
         self.classify(np.zeros((self.size, self.size, 3), np.uint8))
 
     def classify(self, image: np.ndarray) -> Classification:
-        """Classifies one image.
-
-        Args:
-            image: `uint8 [size, size, 3]`, RGB, as `data_prep_eda.preprocessing.load_image` gives it.
-        """
+        """Classifies an image, `uint8 [size, size, 3]` in RGB, as `data_prep_eda.preprocessing.load_image` gives it."""
         with self._lock:
             self._interpreter.set_tensor(self._input, image[np.newaxis])
             self._interpreter.invoke()
             probabilities = self._interpreter.get_tensor(self._probabilities)[0]
             score = float(self._interpreter.get_tensor(self._score)[0, 0])
-        return Classification(
-            label=self.labels[int(probabilities.argmax())],
-            probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
-            in_scope=score >= self.score_threshold,
-            score=score,
-        )
+        label = self.labels[int(probabilities.argmax())]
+        by_label = dict(zip(self.labels, probabilities.tolist(), strict=True))
+        return Classification(label, by_label, in_scope=score >= self.score_threshold, score=score)
 
 
 def find_model(name: str | Path | None = None) -> Path:
-    """The model's file that a command's `--model` names.
+    """The `.tflite` file that `--model` names, itself or by the folder of a run that has converted its model.
 
-    Args:
-        name: a `.tflite` file, or the folder of a run that has converted its model. None: what the environment
-            variable `SCENES_MODEL` names, else the file in this folder.
+    Without a name it is what the environment variable `SCENES_MODEL` names, else the file in this folder.
 
     Raises:
         ModelError: there is none; the sentence says what to do.
@@ -162,10 +147,6 @@ def _log_complaints(complaints: str) -> None:
 
 def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:
     """The `version`, `labels`, `score_threshold` and what else `train_model.metadata.add_metadata` wrote into a file.
-
-    Args:
-        content: of the `.tflite` file.
-        name: of the file, for messages.
 
     Raises:
         ModelError: there is no such archive in the file, or something is missing in it.

@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from containerize_deploy.benchmark_serving import image_file
@@ -28,8 +29,8 @@ from train_model.tflite import processor
 
 README, SCREENSHOT = website.PAGE / "README.md", website.PAGE / "screenshot.png"
 SAMPLE = website.ROOT / "data_prep_eda" / "sample"
-SMALL = SAMPLE / "coast" / "coast_00.jpg"
 VISIT = {"do": "visit"}
+AT_ONCE = 40  # images that are handed to the page at a time
 
 
 def main() -> None:
@@ -44,8 +45,10 @@ def main() -> None:
     if missing := [str(folder) for folder in options.images if not folder.is_dir()]:
         sys.exit(f"Expected folders of images, found none at {', '.join(missing)}.")
     try:
-        folders, path = [SAMPLE, *options.images], find_model(options.model).resolve()
-        report = measure(path, folders, options.visits, SCREENSHOT if options.publish else None)
+        model = find_model(options.model).resolve()
+        report = measure(
+            model, [SAMPLE, *options.images], options.visits, SCREENSHOT if options.publish else None
+        )
     except (website.PageError, ModelError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -65,17 +68,17 @@ def measure(model: Path, folders: list[Path], visits: int, screenshot: Path | No
     with tempfile.TemporaryDirectory() as scratch:
         site, large = website.assemble(Path(scratch, "page"), model), Path(scratch, "12.jpg")
         large.write_bytes(image_file(4000, 3000))
+        small = SAMPLE / "coast" / "coast_00.jpg"
+        quick, slow = ({"do": "answers", "files": [str(path)]} for path in (small, large))
         _, wire = drive(site, [VISIT])
-        timed, _ = drive(site, [VISIT, answers(SMALL), VISIT | {"again": True}, answers(large)] * visits)
+        timed, _ = drive(site, [VISIT, quick, VISIT | {"again": True}, slow] * visits)
         rows = "\n".join(agreement(site, model, folder.resolve()) for folder in folders)
         if screenshot:
             drive(site, [{"do": "screenshot", "path": str(screenshot)}])
             with Image.open(screenshot) as image:
                 few_colours = image.convert("RGB").quantize(256)  # a third of the bytes
             few_colours.save(screenshot, optimize=True)
-    first, quick, later, slow = (
-        statistics.median(step["milliseconds"] for step in timed[n::4]) for n in range(4)
-    )
+    medians = [statistics.median(step["milliseconds"] for step in timed[n::4]) for n in range(4)]
     return f"""\
 Measured by `make benchmark-page` on {processor()}, {os.cpu_count()} CPUs, with {timed[0]["browser"]}; medians, with the server on the \
 same machine.
@@ -83,10 +86,10 @@ same machine.
 | | |
 |---|---:|
 | over the wire, first visit (gzip) | {wire / 1e6:.2f} MB |
-| ready, first visit | {first / 1e3:.2f} s |
-| ready, later visits | {later / 1e3:.2f} s |
-| first answer, 256×256 JPEG | {quick:.0f} ms |
-| answer, 12-megapixel JPEG | {slow:.0f} ms |
+| ready, first visit | {medians[0] / 1e3:.2f} s |
+| ready, later visits | {medians[2] / 1e3:.2f} s |
+| first answer, 256×256 JPEG | {medians[1]:.0f} ms |
+| answer, 12-megapixel JPEG | {medians[3]:.0f} ms |
 
 The page's answers beside the service's, on the same files:
 
@@ -95,32 +98,21 @@ The page's answers beside the service's, on the same files:
 {rows}"""
 
 
-def answers(*images: str | Path) -> dict[str, Any]:
-    """The step of `drive` that has the page answer images."""
-    return {"do": "answers", "files": [str(image) for image in images]}
-
-
 def agreement(site: Path, model: Path, folder: Path) -> str:
     """A row of the table: the page's answers beside the service's, for every image in a folder that it takes."""
     command = [sys.executable, "-m", "containerize_deploy.classify", "--model", model, "--json", folder]
     given = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=website.ROOT).stdout)
-    theirs = [answer for answer in given if "label" in answer]
-    if not theirs:
+    there = pd.json_normalize([answer for answer in given if "label" in answer])
+    if there.empty:
         raise website.PageError(f"Expected a folder of images, found none in {folder}.")
-    files = [answer["file"] for answer in theirs]
-    batches = [answers(*files[start : start + 40]) for start in range(0, len(files), 40)]  # at once
-    (_, *steps), _ = drive(site, [VISIT, *batches])
-    pairs = list(zip((answer for step in steps for answer in step["answers"]), theirs, strict=True))
-    same = [
-        sum(here.get(key) == there[key] for here, there in pairs) / len(pairs)
-        for key in ("label", "in_scope")
-    ]
-    largest = max(
-        abs(here.get("probabilities", {}).get(label, 0) - probability)
-        for here, there in pairs
-        for label, probability in there["probabilities"].items()
-    )
-    return f"| {folder.name} | {len(pairs)} | {same[0]:.2%} | {same[1]:.2%} | {largest:.4f} |"
+    batches = [[*there["file"][start : start + AT_ONCE]] for start in range(0, len(there), AT_ONCE)]
+    (_, *steps), _ = drive(site, [VISIT, *({"do": "answers", "files": files} for files in batches)])
+    here = pd.json_normalize([answer for step in steps for answer in step["answers"]])
+    here = here.reindex(columns=there.columns)  # which may have failed all
+    same = [f"{(here[key] == there[key]).mean():.2%}" for key in ("label", "in_scope")]
+    probabilities = there.columns[there.columns.str.startswith("probabilities.")]
+    largest = (here[probabilities].fillna(0) - there[probabilities]).abs().max(axis=None)
+    return f"| {folder.name} | {len(there)} | {' | '.join(same)} | {largest:.4f} |"
 
 
 def drive(site: Path, steps: list[dict[str, Any]]) -> tuple[list[Any], int]:
@@ -141,9 +133,7 @@ def drive(site: Path, steps: list[dict[str, Any]]) -> tuple[list[Any], int]:
         done = subprocess.run(command, input=json.dumps(steps), stdout=subprocess.PIPE, text=True)
         server.shutdown()
     if done.returncode:
-        raise website.PageError(
-            f"The browser's driver ended with status {done.returncode}, as it says above."
-        )
+        raise website.PageError(f"The browser's driver ended with {done.returncode}, as it says above.")
     return json.loads(done.stdout), sum(server.sent)
 
 

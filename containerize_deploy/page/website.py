@@ -71,11 +71,11 @@ class PageError(RuntimeError):
 
 
 def assemble(site: Path = SITE, model: Path = MODEL_FILE, address: str = "", home: str = "") -> Path:
-    """Puts the page together.
+    """Puts the page together; what an earlier call left in the folder is replaced, all of it or nothing.
 
     Args:
-        site: folder to write; what an earlier call left there is replaced, all of it or nothing.
-        model: the `.tflite` file.
+        site: folder to write.
+        model: `.tflite` file.
         address: at which the page will be published; some programs that preview links want it.
         home: the way from the page to the site around it, such as `../`.
 
@@ -169,10 +169,7 @@ def _examples(part: Path) -> dict[str, str]:
 
 
 def packages(drivers: bool = False) -> Path:
-    """The folder `node_modules` with the packages as pinned; npm installs them where they are not there yet.
-
-    Args:
-        drivers: whether those that drive a browser are needed too.
+    """The folder `node_modules` with the packages as pinned, or with `drivers` also those that drive a browser.
 
     Raises:
         PageError: npm is missing, does not run, or failed.
@@ -190,16 +187,13 @@ def packages(drivers: bool = False) -> Path:
     try:
         done = subprocess.run(command, cwd=PACKAGES, capture_output=True, text=True, errors="replace")
     except OSError:
-        raise PageError(
-            "The page needs LiteRT.js, which npm installs, and npm was not found: install Node.js 20 or later "
-            "(npm comes with it), then run this again."
-        ) from None
+        words = "which npm installs, and npm was not found: install Node.js 20 or later (npm comes with it)"
+        raise PageError(f"The page needs LiteRT.js, {words}, then run this again.") from None
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
+        said, *_ = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
         raise PageError(
-            f"The page needs LiteRT.js, and npm could not install it (npm ci in {PACKAGES} ended with status "
-            f"{done.returncode}: {lines[0]}). Check that `npm --version` answers and that a registry can be reached, "
-            "then run this again."
+            f"The page needs LiteRT.js, and npm ci in {PACKAGES} ended with status {done.returncode}: {said}. "
+            "Check that `npm --version` answers and that a registry can be reached, then run this again."
         )
     return modules
 
