@@ -83,10 +83,7 @@ def fetch(
 ) -> bytes:
     """Fetches what a URL points to, up to `MAX_BYTES`; what that claims to be is not looked at.
 
-    Args:
-        policy: what is allowed; by default every public host.
-        budget: what may be sent, shared by an event's URLs.
-        deadline_s: for everything together; no longer than `DEADLINE_S`.
+    Every public host is allowed by default. An event's URLs share a budget. No deadline is longer than `DEADLINE_S`.
 
     Raises:
         ServiceError: the URL is not allowed, or fetching it failed.
@@ -100,20 +97,19 @@ def fetch(
             body, location = _exchange(url, policy, budget, ends_at)
             if not location:
                 return body
-            url = urllib.parse.urljoin(url, _as_browsers_read(location))
+            raw = location.encode(
+                "latin-1"
+            )  # as http.client decodes headers; browsers take a space for a slip
+            try:
+                location = raw.decode().replace(" ", "%20")
+            except UnicodeDecodeError:
+                location = urllib.parse.quote(raw, safe=bytes(range(0x21, 0x7F)))
+            url = urllib.parse.urljoin(url, location)
         except (ServiceError, ValueError) as error:
             if isinstance(error, ServiceError) and (not redirects or error.code != "malformed"):
                 raise
             raise ServiceError("upstream_failed", "The address redirects to what is no usable URL.") from None
     raise ServiceError("upstream_failed", f"The address redirects more than {MAX_REDIRECTS} times.")
-
-
-def _as_browsers_read(location: str) -> str:
-    """A Location header: its bytes are UTF-8, or else are escaped one by one, and a space is a slip."""
-    raw = location.encode("latin-1")  # as http.client decodes headers
-    with contextlib.suppress(UnicodeDecodeError):
-        return raw.decode().replace(" ", "%20")
-    return urllib.parse.quote(raw, safe=bytes(range(0x21, 0x7F)))
 
 
 def _exchange(url: str, policy: Policy, budget: Budget, ends_at: float) -> tuple[bytes, str]:
@@ -143,16 +139,20 @@ def _exchange(url: str, policy: Policy, budget: Budget, ends_at: float) -> tuple
     except Exception as error:  # sockets, TLS and HTTP each raise their own
         if isinstance(error, TimeoutError) or time.monotonic() >= ends_at:
             raise ServiceError(*SLOW) from None
-        if isinstance(error, ssl.SSLCertVerificationError):
-            raise ServiceError("upstream_failed", "The address has no valid certificate.") from None
-        raise ServiceError("upstream_failed", "The connection to the address failed.") from None
+        no_certificate = isinstance(error, ssl.SSLCertVerificationError)
+        reason = (
+            "The address has no valid certificate."
+            if no_certificate
+            else "The connection to the address failed."
+        )
+        raise ServiceError("upstream_failed", reason) from None
     finally:
         watchdog.cancel()
         connection.close()
 
 
 def _read(response: http.client.HTTPResponse, ends_at: float) -> bytes:
-    """The body, given up as soon as it is, or says it is, longer than allowed."""
+    """The body, unpacked, and given up as soon as it is, or says it is, longer than allowed."""
     named = response.getheader("Content-Encoding", "").lower().split(",")
     codings = [name for name in map(str.strip, named) if name not in ("", "identity")]
     chunking = response.getheader("Transfer-Encoding", "chunked").strip().lower()
@@ -162,8 +162,7 @@ def _read(response: http.client.HTTPResponse, ends_at: float) -> bytes:
     _check_size(announced)
     body = bytearray()
     for _ in range(MAX_PIECES):
-        piece = response.read1(65536)
-        if not piece:
+        if not (piece := response.read1(65536)):
             break
         body += piece
         _check_size(len(body))
@@ -172,25 +171,21 @@ def _read(response: http.client.HTTPResponse, ends_at: float) -> bytes:
     _left(ends_at)  # the watchdog's cut looks like the end of the body
     if len(body) < announced:
         raise ServiceError("upstream_failed", "The connection to the address broke off.")
-    content = _unpack(body, MAX_BYTES + 1) if codings else bytes(body)
-    _check_size(len(content))
-    return content
+    if not codings:
+        return bytes(body)
+    for window in (47, -15):  # zlib's words for a header of gzip or zlib, and for none, as some send deflate
+        decoder = zlib.decompressobj(window)
+        with contextlib.suppress(zlib.error):
+            content = decoder.decompress(body, MAX_BYTES + 1)
+            _check_size(len(content))
+            if decoder.eof:
+                return content
+    raise ServiceError("upstream_failed", "The address sends the image compressed, and damaged.")
 
 
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
         raise ServiceError("too_large", f"The image is larger than {MAX_BYTES // 1_000_000} MB.")
-
-
-def _unpack(body: bytearray, limit: int) -> bytes:
-    """What a compressed body holds; no more than `limit` bytes are ever made of it."""
-    for window in (47, -15):  # zlib's words for a header of gzip or zlib, and for none, as some send deflate
-        decoder = zlib.decompressobj(window)
-        with contextlib.suppress(zlib.error):
-            content = decoder.decompress(body, limit)
-            if decoder.eof or len(content) == limit:
-                return content
-    raise ServiceError("upstream_failed", "The address sends the image compressed, and damaged.")
 
 
 def _parse(url: str) -> tuple[str, str, int, str]:
@@ -314,7 +309,5 @@ class _PinnedConnection(http.client.HTTPConnection):
                 socket.socket.shutdown(self._wire, socket.SHUT_RDWR)
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    """Certificates checked and TLS 1.2 at least; made once, since reading the authorities takes a while."""
-    return ssl.create_default_context()
+# Certificates are checked; made once, since reading the authorities takes a while.
+_tls = cache(ssl.create_default_context)

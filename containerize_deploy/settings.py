@@ -33,11 +33,8 @@ class Policy:
         user_agent = environment.get("FETCH_USER_AGENT", "").strip()
         if len(user_agent) > 256 or not (user_agent.isascii() and user_agent.isprintable()):
             raise SettingsError("FETCH_USER_AGENT", "up to 256 printable ASCII characters", user_agent)
-        return cls(
-            enabled=switch.strip().lower() == "on",
-            hosts=_hosts(environment.get("FETCH_HOSTS", "")),
-            user_agent=user_agent or cls.user_agent,
-        )
+        hosts = _hosts(environment.get("FETCH_HOSTS", ""))
+        return cls(switch.strip().lower() == "on", hosts, user_agent or cls.user_agent)
 
     def allows(self, host: str) -> bool:
         """Whether the list of hosts lets this one through."""
@@ -56,10 +53,10 @@ def cors_origin(environment: Mapping[str, str] = os.environ) -> str:
 
 def memory_mb(environment: Mapping[str, str] = os.environ) -> int | None:
     """The function's memory in MB, as Lambda says in `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`; None outside Lambda."""
-    name = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
-    if name in environment and not re.fullmatch("[1-9][0-9]{0,6}", environment[name]):
-        raise SettingsError(name, "a whole number of megabytes, or not set", environment[name])
-    return int(environment[name]) if name in environment else None
+    size = environment.get(name := "AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    if size is not None and not re.fullmatch("[1-9][0-9]{0,6}", size):
+        raise SettingsError(name, "a whole number of megabytes, or not set", size)
+    return None if size is None else int(size)
 
 
 def ascii_host(name: str) -> str:

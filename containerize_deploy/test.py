@@ -28,22 +28,23 @@ OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]
 def main() -> int:
     """Calls the service once per image; returns 1 if any was not classified."""
     parser = argparse.ArgumentParser(description="Ask the running service about images.")
-    add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="image file or http(s) URL")
-    add("--at", default=LOCAL, metavar="URL", help="the service; default: the local container")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file or http(s) URL")
+    parser.add_argument(
+        "--at", default=LOCAL, metavar="URL", help="the service; default: the local container"
+    )
     options = parser.parse_args()
     failed = False
     for image in options.images:
+        event = {"url": image}
         try:
-            is_url = image.startswith(("http://", "https://"))
-            content = b"" if is_url else Path(image).read_bytes()
+            if not image.startswith(("http://", "https://")):
+                event = {"image": base64.b64encode(Path(image).read_bytes()).decode()}
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
             reason = "There is no such file." if missing else f"The file cannot be read: {error.strerror}."
             print(printable(f"{image}: {reason}"), file=sys.stderr)
             failed = True
             continue
-        event = {"url": image} if is_url else {"image": base64.b64encode(content).decode()}
         try:
             answer = call(options.at, event)
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -60,9 +61,8 @@ def call(address: str, event: dict[str, str]) -> dict[str, Any]:
     Raises:
         OSError, ValueError, http.client.HTTPException: nothing that speaks JSON answers there.
     """
-    request = urllib.request.Request(
-        address, json.dumps(event).encode(), headers={"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, json.dumps(event).encode(), headers)
     here = urllib.parse.urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1")
     # No proxy, whatever the environment names, leads back to this machine.
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
@@ -82,9 +82,10 @@ def describe(answer: dict[str, Any]) -> str:
         ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:5]
         odds = ", ".join(f"{label} {probability:.1%}" for label, probability in ranked)
         return odds if answer["in_scope"] else f"none of these, or hard to tell ({odds})"
-    error = answer.get("error")
-    known = isinstance(error, dict) and {"message", "code"} <= set(error)
-    return f"{error['message']} ({error['code']})" if known else json.dumps(answer)
+    try:
+        return "{message} ({code})".format_map(answer["error"])
+    except (KeyError, TypeError):  # another program's answer
+        return json.dumps(answer)
 
 
 def printable(text: str) -> str:

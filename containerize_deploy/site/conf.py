@@ -1,7 +1,4 @@
-"""How Sphinx builds the site (make site): notebooks as they are committed, README, guides and the model's card.
-
-The repository itself is the source; what the site needs beyond it is put in here, at build time.
-"""
+"""How Sphinx builds the site (make site): notebooks as they are committed, README, guides and the model's card."""
 
 import json
 import re
@@ -46,8 +43,8 @@ html_theme_options = {
 
 def pages(pattern: str) -> list[str]:
     """Names of pages as Sphinx has them; a folder's README comes first."""
-    found = sorted(ROOT.glob(pattern), key=lambda path: (path.parent, path.stem != "README", path))
-    return [path.relative_to(ROOT).with_suffix("").as_posix() for path in found]
+    paths = sorted(ROOT.glob(pattern), key=lambda path: (path.parent, path.stem != "README", path))
+    return [path.relative_to(ROOT).with_suffix("").as_posix() for path in paths]
 
 
 CONTENTS = {
@@ -68,8 +65,8 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = FOLDER.sub(r"](\1/README.md)", source[0])
     if name == root_doc:
         for caption, pages in CONTENTS.items():
-            source[0] += (
-                f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
+            source[0] += "\n".join(
+                ["\n\n```{toctree}", ":hidden:", f":caption: {caption}\n", *pages, "```\n"]
             )
     elif Path(app.env.doc2path(name)).suffix == ".ipynb":
         notebook = json.loads(source[0])
