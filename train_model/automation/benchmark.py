@@ -44,18 +44,19 @@ from train_model.tflite import processor
 
 PUBLISHED = Path(__file__).parent / "benchmark_results.json"
 PAGE = PUBLISHED.with_name("benchmark.md")
+TITLES = {
+    "recipe": "A sweep of learning rates, by the original project's recipe and by this project",
+    "size": "Growth: features of more images",
+    "newcomer": "From clone to result",
+}
 MOBILENET = BACKBONES["mobilenet"]
 BATCH = 32
 COSTS = ["seconds", "cpu_seconds"]
 # The original project's sweeps: learning rates, and what its image generator changes.
 RATES = {"none": (0.0001, 0.001, 0.01, 0.1), "as_implemented": (0.001, 0.01, 0.1)}
-CHANGES = {
-    "none": {},
-    "as_implemented": {
-        **{"vertical_flip": True, "width_shift_range": 10, "height_shift_range": 10},
-        **{"zoom_range": 0.1, "rotation_range": 30},
-    },
-}
+FLIPS = {"vertical_flip": True, "width_shift_range": 10, "height_shift_range": 10}
+CHANGES = {"none": {}, "as_implemented": FLIPS | {"zoom_range": 0.1, "rotation_range": 30}}
+REPEATS = 3  # of the other measurements; medians count
 ENOUGH = 1000  # images that a measurement is made on; the sample is repeated until there are as many
 COUNTS = (1024, 4096, 16_384, 32_768)  # images of the measurements of growth
 
@@ -64,10 +65,10 @@ def say(what: str) -> None:
     print(f"  {time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
-def repeated(images: pd.DataFrame, times: int, folder: Path) -> pd.DataFrame:
-    """Copies of images in a folder, each a file of its own to the feature cache: `times` of each row."""
+def repeated(images: pd.DataFrame, count: int, folder: Path) -> pd.DataFrame:
+    """At least `count` images in a folder, all of them equally often, each a file of its own to the feature cache."""
     rows = []
-    for copy in range(times):
+    for copy in range(-(-count // len(images))):
         for number, row in enumerate(images.to_dict("records")):
             path = folder / f"{copy}-{number}{Path(row['path']).suffix}"
             # Decoders stop at the end of the image; what follows makes the bytes differ, and so the cache's key.
@@ -79,11 +80,16 @@ def repeated(images: pd.DataFrame, times: int, folder: Path) -> pd.DataFrame:
 # --- The original recipe and this project's -----------------------------------------------------------------
 
 
+def clocks() -> np.ndarray:
+    """The wall's and this process's, in the order of `COSTS`."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 def original_training(dataset: Dataset, augmentation: str, rate: float, epochs: int) -> pd.DataFrame:
     """One training as the original project wrote it: images through the whole network in every epoch.
 
     Returns:
-        A row per epoch: `epoch` (from 1), `seconds`, `cpu_seconds`, `val_accuracy`; the first has the graph's tracing too.
+        A row per epoch: `COSTS`, `epoch` (from 1), `val_accuracy`, `learning_rate`; the first has the graph's tracing too.
     """
     import tensorflow  # the recipe's image generator has no public name in Keras 3
 
@@ -100,30 +106,29 @@ def original_training(dataset: Dataset, augmentation: str, rate: float, epochs: 
     model = keras.Sequential([load_backbone(MOBILENET), keras.layers.GlobalAveragePooling2D(), head])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-    clocks = [(time.perf_counter(), time.process_time())]
-    clock = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: clocks.append((time.perf_counter(), time.process_time()))
-    )
+    times = [clocks()]
+    clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: times.append(clocks()))
     fitted = model.fit(train, epochs=epochs, validation_data=validation, verbose=0, callbacks=[clock])
-    costs = pd.DataFrame(np.diff(clocks, axis=0), columns=COSTS)
-    return costs.assign(epoch=costs.index + 1, val_accuracy=fitted.history["val_accuracy"])
+    costs = pd.DataFrame(np.diff(times, axis=0), columns=COSTS)
+    curve = {"epoch": costs.index + 1, "val_accuracy": fitted.history["val_accuracy"]}
+    return costs.assign(**curve, learning_rate=rate)
 
 
 def project_sweep(
     dataset: Dataset, augmentation: str, rates: Sequence[float], epochs: int
-) -> tuple[pd.Series, pd.DataFrame]:
+) -> tuple[np.ndarray, pd.DataFrame]:
     """The same trainings by this project, from an empty cache.
 
     Returns:
-        `seconds` and `cpu_seconds` of all rates together, with the conversion of the network for LiteRT, which happens
-        once on a machine; and a row per rate and epoch, as `train_heads` has it.
+        `COSTS` of all rates together, with the conversion of the network for LiteRT, which happens once on a machine; and
+        a row per rate and epoch, as `train_heads` has it.
     """
     train, validation = dataset.split("train"), dataset.split("validation")
+    kind = None if augmentation == "none" else AUGMENTATIONS[augmentation]
     decoded.cache_clear()
-    began = np.array([time.perf_counter(), time.process_time()])
+    began = clocks()
     with tempfile.TemporaryDirectory() as cache:
         features = functools.partial(extract_features, backbone=MOBILENET, cache=Path(cache), engine="litert")
-        kind = None if augmentation == "none" else AUGMENTATIONS[augmentation]
         heads = train_heads(
             (lambda epoch: features(train["path"], view=View(kind, 0, epoch)))
             if kind
@@ -136,8 +141,7 @@ def project_sweep(
             epochs=epochs,
             batch_size=BATCH,
         )
-    costs = np.array([time.perf_counter(), time.process_time()]) - began
-    return pd.Series(costs, COSTS), heads.history
+    return clocks() - began, heads.history
 
 
 def measure_recipe(dataset: Dataset, augmentation: str, epochs: int, trained: int) -> dict[str, Any]:
@@ -150,20 +154,18 @@ def measure_recipe(dataset: Dataset, augmentation: str, epochs: int, trained: in
     trainings, sweeps = [], []
     for rate in rates:
         say(f"augmentation {augmentation}, rate {rate:g}: the original's recipe, {trained} epochs")
-        training = original_training(dataset, augmentation, rate, trained)
-        trainings.append(training.assign(learning_rate=rate))
+        trainings.append(original_training(dataset, augmentation, rate, trained))
         say(f"augmentation {augmentation}: this project's, {len(rates)} rates × {epochs} epochs")
         costs, history = project_sweep(dataset, augmentation, rates, epochs)
         sweeps.append(costs)
     original = pd.concat(trainings)
-    usual = original[original["epoch"] > min(1, trained - 1)][COSTS].median()  # without the tracing
-    total = original[COSTS].sum() + len(rates) * (epochs - trained) * usual
-    project = pd.DataFrame(sweeps).median()
+    total = original[COSTS].sum() + len(rates) * (epochs - trained) * original[COSTS].median()
+    project = pd.DataFrame(sweeps, columns=COSTS).median()
 
     def best(curves: pd.DataFrame) -> float:
         """Mean over the rates of the best epoch, among the epochs that both trained."""
-        steady = curves["learning_rate"] >= 0.001  # 0.0001 is still climbing when it stops
-        compared = curves[steady & (curves["epoch"] <= trained)]
+        # At 0.0001 the accuracy is still climbing when the training stops.
+        compared = curves[(curves["learning_rate"] >= 0.001) & (curves["epoch"] <= trained)]
         return round(compared.groupby("learning_rate")["val_accuracy"].max().mean(), 4)
 
     return {
@@ -195,30 +197,30 @@ def _extract(paths: list[str]) -> tuple[float, float]:
     return seconds, int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
-def measure_size(images: pd.DataFrame, repeats: int) -> list[dict[str, Any]]:
+def measure_size(images: pd.DataFrame) -> list[dict[str, Any]]:
     """Time and memory against the number of images, each measured in fresh processes."""
     rows, context = [], multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        copies = repeated(images, -(-COUNTS[-1] // len(images)), Path(folder))["path"].tolist()
+        copies = repeated(images, COUNTS[-1], Path(folder))["path"].tolist()
         for count in COUNTS:
-            say(f"{count} images, {repeats} times")
+            say(f"{count} images, {REPEATS} times")
             with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
-                seconds, peak = np.median([*pool.map(_extract, [copies[:count]] * repeats)], axis=0)
-            row = {"images": count, "seconds": round(seconds, 2), "megabytes_peak": round(peak)}
-            row["milliseconds_each"] = round(1000 * seconds / count, 2)
-            rows.append(row | {"megabytes_of_features": round(count * MOBILENET.features * 4 / 2**20)})
+                seconds, peak = np.median([*pool.map(_extract, [copies[:count]] * REPEATS)], axis=0)
+            each = {"seconds": round(seconds, 2), "milliseconds_each": round(1000 * seconds / count, 2)}
+            size = round(count * MOBILENET.features * 4 / 2**20)
+            memory = {"megabytes_peak": round(peak), "megabytes_of_features": size}
+            rows.append({"images": count} | each | memory)
     return rows
 
 
-def measure_newcomer(repeats: int) -> dict[str, int]:
+def measure_newcomer() -> dict[str, int]:
     """Medians in seconds of the commands in a fresh clone, on the sample; the tests run once, they take longest."""
     commands = ("make setup", "make run", "make test-unit", "make test")
     seconds: dict[str, list[float]] = {command: [] for command in commands}
     ours = ("ARGS", "MAKE", "SCENES_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    for repeat in range(repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            clone = Path(folder) / "clone"
+    for repeat in range(REPEATS):
+        with tempfile.TemporaryDirectory() as clone:
             subprocess.run(["git", "clone", "--quiet", REPOSITORY, clone], check=True)
             for command in commands if repeat == 0 else commands[:2]:
                 say(f"{command} in a fresh clone, repeat {repeat + 1}")
@@ -229,13 +231,6 @@ def measure_newcomer(repeats: int) -> dict[str, int]:
 
 
 # --- The report ---------------------------------------------------------------------------------------------
-
-
-TITLES = {
-    "recipe": "A sweep of learning rates, by the original project's recipe and by this project",
-    "size": "Growth: features of more images",
-    "newcomer": "From clone to result",
-}
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -267,7 +262,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--epochs", type=int, default=10, help="of every training (default: 10)")
     trains = "epochs that the original's recipe really trains; the rest is counted as its median epoch (default: all)"
     add("--original-epochs", type=int, help=trains)
-    add("--repeats", type=int, default=3, help="of each measurement; medians count (default: 3)")
     add("--out", type=Path, default=Path("runs/benchmark.json"))
     add("--publish", action="store_true", help=f"also write {PUBLISHED.name} and {PAGE.name}")
     options = parser.parse_args(arguments)
@@ -280,19 +274,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results |= {"machine": host, "version": version, "images": dataset.kind}
     trained = options.original_epochs or options.epochs
     with tempfile.TemporaryDirectory() as folder:
-        if len(dataset.images) < ENOUGH:
-            times = -(-ENOUGH // len(dataset.images))
-            dataset = dataclasses.replace(dataset, images=repeated(dataset.images, times, Path(folder)))
-            results["images"] += f", each {times} times"
-        measure = {
-            "recipe": lambda: {
-                kind: measure_recipe(dataset, kind, options.epochs, trained) for kind in RATES
-            },
-            "size": lambda: measure_size(dataset.images, options.repeats),
-            "newcomer": lambda: measure_newcomer(options.repeats),
-        }
+        if (found := len(dataset.images)) < ENOUGH:
+            dataset = dataclasses.replace(dataset, images=repeated(dataset.images, ENOUGH, Path(folder)))
+            results["images"] += f", each {len(dataset.images) // found} times"
         for name in options.only:
-            results[name] = measure[name]()
+            if name == "recipe":
+                results[name] = {
+                    kind: measure_recipe(dataset, kind, options.epochs, trained) for kind in RATES
+                }
+            else:
+                results[name] = measure_size(dataset.images) if name == "size" else measure_newcomer()
             write_json(options.out, results)  # after each: the next may take a while
     if options.publish:
         write_json(PUBLISHED, results)

@@ -26,7 +26,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from train_model.parameters import ParameterError
+from train_model.parameters import ParameterError, check_parameters
 
 COMPLETE = "complete"
 FAILED = "failed"
@@ -38,21 +38,13 @@ KILLED = "The kernel died. The system may have ended it because memory ran out: 
 
 @dataclass(frozen=True)
 class NotebookResult:
-    """How the run of a notebook ended.
+    """How the run of a notebook ended."""
 
-    Attributes:
-        notebook: its file name.
-        status: `complete` or `failed`.
-        seconds: wall clock time, with the start of the kernel.
-        failed_cell: number of the code cell that failed, as in `In [5]`; `None` where none is to blame.
-        error: type and message of its error, in one line; empty where all went well.
-    """
-
-    notebook: str
-    status: str
-    seconds: float
-    failed_cell: int | None = None
-    error: str = ""
+    notebook: str  # file name
+    status: str  # `complete` or `failed`
+    seconds: float  # wall clock time, with the start of the kernel
+    failed_cell: int | None = None  # number of the code cell, as in `In [5]`; `None` where none is to blame
+    error: str = ""  # type and message, in one line
 
     @property
     def ok(self) -> bool:
@@ -73,6 +65,7 @@ def declared_parameters(notebook: Path) -> dict[str, dict[str, str]]:
         ParameterError: there is no such notebook, or the file is none.
     """
     try:
+        notebook.read_bytes()  # papermill would warn of a folder
         return papermill.inspect_notebook(_for_papermill(notebook))
     except Exception as error:  # nbformat's, JSON's and papermill's own kinds
         why = " ".join(str(error).split())[:200]
@@ -89,14 +82,14 @@ _READ = {"int": int, "float": float, "str": str, "bool": lambda text: _TRUTH[tex
 
 
 def read_parameter(value: Any, name: str, declared: Mapping[str, Mapping[str, str]], notebook: str) -> Any:
-    """Text as the shell and grid files write it, or a value, in the type that a notebook declares.
+    """Text as the shell and grid files write it, or a value, in the type that a notebook declares, checked.
 
     `read_parameter("1e-3", "learning_rate", declared, notebook)` is `0.001`, and `"0.1, 0.01"` a list for a
     parameter that takes one. A `str` is taken as it stands, whatever it looks like; numbers are decimal.
 
     Raises:
         ParameterError: the notebook (its name is for the message) has no such parameter, or the value is none of its
-            type.
+            type, or out of range.
     """
     if name not in declared:
         near = difflib.get_close_matches(name, declared, n=1)
@@ -107,15 +100,17 @@ def read_parameter(value: Any, name: str, declared: Mapping[str, Mapping[str, st
         )
     kind = declared[name]["inferred_type_name"].split("[")[0]
     try:
-        if kind != "list":
-            return _READ.get(kind, str)(str(value))
-        # The elements of the default say of what.
-        types = {type(element).__name__ for element in ast.literal_eval(declared[name]["default"])}
-        element = "float" if "float" in types else "".join(types)
-        kind = f"list[{element}]"
-        return [_READ[element](text) for text in re.findall(r"[^][()\s,'\"]+", str(value))]
+        if kind == "list":  # the elements of the default say of what
+            types = {type(element).__name__ for element in ast.literal_eval(declared[name]["default"])}
+            element = "float" if "float" in types else "".join(types)
+            kind = f"list[{element}]"
+            read = [_READ[element](text) for text in re.findall(r"[^][()\s,'\"]+", str(value))]
+        else:
+            read = _READ.get(kind, str)(str(value))
     except (ValueError, KeyError):
         raise ParameterError(f"Parameter {name!r} of {notebook} takes {kind}, found {value!r}.") from None
+    check_parameters(**{name: read})
+    return read
 
 
 # --- The kernel -------------------------------------------------------------------------------------------

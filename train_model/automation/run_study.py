@@ -44,7 +44,7 @@ from train_model.automation.notebook_run import (
     read_parameter,
     run_notebook,
 )
-from train_model.parameters import ParameterError, check_parameters
+from train_model.parameters import ParameterError
 from train_model.record import METRICS, MODEL_FILE, read_metrics
 
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -67,7 +67,20 @@ SECTIONS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m train_model.automation.run_study",
+        description=__doc__.splitlines()[0],
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--all", action="store_true", help="run the side roads too, the notebooks from 10 on")
+    where = "start with this notebook, in the newest run; 01 goes on in it only if it isn't complete"
+    add("--from", dest="first", metavar="NN", help=where)
+    add("--to", dest="last", metavar="NN", help="stop after this notebook")
+    add("--out", metavar="DIR", help="folder of the run (default: runs/<timestamp>, or the one gone on in)")
+    how = "value of a parameter, for every notebook that has it"
+    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=how)
+    options = parser.parse_args(arguments)
     run = None
     try:
         with ExitStack() as stack:
@@ -85,28 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return interruption.EXIT_CODE
 
 
-def _parser() -> argparse.ArgumentParser:
-    about = __doc__.splitlines()[0]
-    parser = argparse.ArgumentParser(
-        prog="python -m train_model.automation.run_study", description=about, allow_abbrev=False
-    )
-    add = parser.add_argument
-    add("--all", action="store_true", help="run the side roads too, the notebooks from 10 on")
-    where = "start with this notebook, in the newest run; 01 goes on in it only if it isn't complete"
-    add("--from", dest="first", metavar="NN", help=where)
-    add("--to", dest="last", metavar="NN", help="stop after this notebook")
-    add("--out", metavar="DIR", help="folder of the run (default: runs/<timestamp>, or the one gone on in)")
-    how = "value of a parameter, for every notebook that has it"
-    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=how)
-    return parser
-
-
 @dataclass
 class Run:
-    """One run of the study: a folder, its images, its parameters, and how far it has come.
-
-    All of that is in the folder's `run.json`, so that an interrupted run goes on with what it began with.
-    """
+    """One run of the study; all of it is in the folder's `run.json`, so that it goes on with what it began with."""
 
     folder: Path
     state: dict[str, Any]
@@ -194,9 +188,9 @@ class Run:
         entry = self.state["notebooks"][notebook.stem]
         entry |= {"status": RUNNING, "started": time.time()}
         self._mark_older()
-        log, parameters = output.with_suffix(".log"), self.parameters[notebook]
+        how = {"cwd": REPOSITORY, "log": output.with_suffix(".log"), "title": title}
         try:
-            result = run_notebook(notebook, output, parameters, cwd=REPOSITORY, log=log, title=title)
+            result = run_notebook(notebook, output, self.parameters[notebook], **how)
         except BaseException:
             entry["status"] = INTERRUPTED
             self.save()
@@ -236,15 +230,14 @@ class Run:
             tempfile.TemporaryFile(dir=cache).close()
         except OSError as error:
             os.environ["SCENES_CACHE_DIR"] = str(self.folder / "cache")
-            why = f"{shown(cache)} can't be written ({error.strerror})"
-            print(f"The cache is kept in the run's folder: {why}.")
+            print(
+                f"The cache is kept in the run's folder: {shown(cache)} can't be written ({error.strerror})."
+            )
         print(flush=True)
 
     def _report(self) -> None:
         """Prints what the run ends with: its figures, its model's answer for one image, and what uses the model."""
-        from train_model.tflite import (
-            probabilities,  # loads LiteRT, which the command's other answers don't need
-        )
+        from train_model.tflite import probabilities  # it loads LiteRT, which the checks don't need
 
         seconds = sum(self.state["notebooks"][path.stem]["seconds"] for path in self.parameters)
         print(f"\nAll {len(self.parameters)} notebooks in {seconds:.0f} s.\n\n{self.dataset}\n")
@@ -367,9 +360,7 @@ def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, d
         # Where none takes it, the message is that of one with a name like it.
         alike = sorted(notebooks, key=lambda path: not difflib.get_close_matches(name, declared[path]))
         for notebook in taking or alike[:1]:
-            value = read_parameter(text, name, declared[notebook], notebook.name)
-            check_parameters(**{name: value})
-            assigned[notebook][name] = value
+            assigned[notebook][name] = read_parameter(text, name, declared[notebook], notebook.name)
     if overrides.get("weights", "auto") not in NO_PATHS:  # a file goes to the backbone that it fits
         network = network_of(overrides["weights"])
         for notebook in notebooks:

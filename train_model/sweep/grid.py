@@ -12,7 +12,7 @@ import nbformat
 import yaml
 
 from train_model.automation.notebook_run import declared_parameters, read_parameter
-from train_model.parameters import ParameterError, check_parameters
+from train_model.parameters import ParameterError
 
 STUDY_GRID = Path(__file__).with_name("study_grid.yml")
 KEYS = ("name", "notebook", "fixed", "grid", "points", "figure")
@@ -62,9 +62,7 @@ def _read(path: Path, content: dict[str, Any]) -> Grid:
     declared = declared_parameters(notebook)
 
     def values(texts: dict[str, Any]) -> dict[str, Any]:
-        values = {name: read_parameter(text, name, declared, notebook) for name, text in texts.items()}
-        check_parameters(**values)
-        return values
+        return {name: read_parameter(text, name, declared, notebook.name) for name, text in texts.items()}
 
     fixed = values(content.get("fixed") or {})
     lists = {
@@ -72,24 +70,20 @@ def _read(path: Path, content: dict[str, Any]) -> Grid:
         for name, texts in (content.get("grid") or {}).items()
     }
     named = [values(point) for point in content.get("points") or []]
-    varied = tuple(dict.fromkeys([*lists, *itertools.chain(*named)]))
+    varied = tuple(dict.fromkeys(itertools.chain(lists, *named)))
     if OUTPUT not in declared or OUTPUT in (*fixed, *varied):
-        message = (
-            f"expected {OUTPUT!r} in {notebook.name}, and not in the grid: each point has its own folder."
-        )
-        raise ParameterError(message)
+        where = f"in {notebook.name}, and not in the grid: each point has its own folder."
+        raise ParameterError(f"expected {OUTPUT!r} {where}")
     # The product of no lists is one empty point, which is wanted only where no other is named.
     products = itertools.product(*lists.values()) if lists or not named else ()
     points: dict[str, dict[str, Any]] = {}
+    unfit = re.compile(r"[^\w.+-]+")  # for names of folders
     for chosen in [*(dict(zip(lists, product, strict=True)) for product in products), *named]:
         parameters = fixed | chosen
-        texts = {
-            key: re.sub(r"[^\w.+-]+", "-", str(parameters[key]).strip("[]"))
-            for key in varied
-            if key in parameters
-        }
         # Such as `backbone=mobilenet,learning_rate=0.01`. Folder names end at 255 bytes.
-        name = ",".join(f"{key}={text or 'none'}" for key, text in texts.items())[:200] or "only"
+        texts = {key: str(parameters[key]).strip("[]") or "none" for key in varied if key in parameters}
+        parts = [f"{key}={unfit.sub('-', text)}" for key, text in texts.items()]
+        name = ",".join(parts)[:200] or "only"
         if points.setdefault(name, parameters) != parameters:
             raise ParameterError(f"two different points would both be named {name!r}.")
     if not points:

@@ -41,9 +41,8 @@ class Store:
     def read(self, point: str, file: str) -> Any:
         """A point's JSON file; `None` where there is none or it is damaged."""
         for folder in (point, f"{point}/results"):  # runs that `sc batch` dispatched lie one level deeper
-            with suppress(
-                FileNotFoundError, NotADirectoryError, ValueError
-            ):  # a power cut leaves empty files
+            # A power cut leaves empty files.
+            with suppress(FileNotFoundError, NotADirectoryError, ValueError):
                 return json.loads(self.fs.cat_file(f"{self.root}/{folder}/{file}"))
         return None
 

@@ -11,7 +11,7 @@ from train_model.automation import benchmark
 
 def test_copies_show_the_same_image_and_are_files_of_their_own(images, tmp_path):
     rows = load_dataset(str(images)).split("test")
-    copies = benchmark.repeated(rows, 3, tmp_path)
+    copies = benchmark.repeated(rows, 3 * len(rows), tmp_path)
     assert len(copies) == 3 * len(rows)
     files = [open(path, "rb").read() for path in copies["path"]]  # noqa: SIM115
     assert len(set(files)) == len(files)  # equal files would come out of the feature cache

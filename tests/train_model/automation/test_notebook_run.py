@@ -16,7 +16,7 @@ learning_rate: float = 0.01  # step size
 rates: list[float] = [0.1, 0.01]  # several of them
 seeds: list = [0, 1]  # several of them
 epochs: int = 2  # passes over the training set
-augmentation: bool = False  # flip and shift
+save_files: bool = False  # also the model
 anything = None  # no type given"""
 
 
@@ -40,7 +40,7 @@ def notebook(tmp_path: Path):
     [
         *[("learning_rate", 1, 1.0), ("learning_rate", "1e-3", 0.001), ("epochs", " 010 ", 10)],
         *[("rates", "0.1, 1", [0.1, 1.0]), ("rates", "[0.1 1e-2]", [0.1, 0.01]), ("rates", ["1", 0.5], [1.0, 0.5])],
-        *[("seeds", "0 1", [0, 1]), ("augmentation", "yes", True), ("augmentation", False, False)],
+        *[("seeds", "0 1", [0, 1]), ("save_files", "yes", True), ("save_files", False, False)],
         *[("output_dir", "010", "010"), ("output_dir", " [x", " [x"), ("anything", "3", "3")],
     ],
 )  # fmt: skip
@@ -56,10 +56,11 @@ def test_values_take_the_type_that_the_notebook_declares(notebook, name, given, 
         ("epochs", 2.5, r"'epochs' of small.ipynb takes int, found 2.5"),
         ("epochs", True, "takes int, found True"),
         ("epochs", "1e3", "takes int, found '1e3'"),
-        ("augmentation", "perhaps", "takes bool, found 'perhaps'"),
+        ("save_files", "perhaps", "takes bool, found 'perhaps'"),
         ("learning_rate", "a tenth", r"takes float, found 'a tenth'"),
         ("rates", [0.1, "x"], r"takes list\[float\], found \[0.1, 'x'\]"),
         ("seeds", "0.5", r"takes list\[int\], found '0.5'"),
+        ("epochs", 0, "Expected epochs to be a whole number"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(notebook, name, given, message):
