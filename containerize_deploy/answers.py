@@ -19,7 +19,6 @@ STATUS = {
     "upstream_slow": 504,
     "out_of_time": 504,  # the function's own time was up before this image's turn
 }
-_OF_IMAGE = {"unsupported": "not_an_image", "too_large": "too_large", "undecodable": "undecodable"}
 
 
 class ServiceError(Exception):
@@ -43,6 +42,6 @@ def classify_bytes(model: SceneModel, content: bytes) -> Classification:
     try:
         pixels = load_image(content, model.size)
     except ImageError as error:
-        message = str(error)
-        raise ServiceError(_OF_IMAGE[error.reason], f"{message[0].upper()}{message[1:]}.") from None
+        code, message = error.reason.replace("unsupported", "not_an_image"), str(error)
+        raise ServiceError(code, f"{message[0].upper()}{message[1:]}.") from None
     return model.classify(pixels)

@@ -32,7 +32,8 @@ FETCHES_AT_ONCE = 8  # and at most so many images in memory
 RESERVE_S = 1.0  # kept back to write the answer
 DECODE_S = 3.0  # kept back for an image: none that is accepted takes more than 2 s on such a processor
 OUT_OF_TIME = "out_of_time", "The time was up before this image's turn; send fewer at once."
-
+FORMS = ("url", "image", "urls", "images")
+PAGE = Path(__file__).with_name("upload_page.html")  # what GET on / answers to a browser
 
 # Read and loaded while Lambda starts the environment, where the CPU is fast, and kept for every request.
 POLICY = Policy.from_environment()
@@ -44,38 +45,29 @@ if megabytes := memory_mb():
     limit = max(int(0.85 * megabytes), 512) << 20
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
-FORMS = ("url", "image", "urls", "images")
-PAGE = Path(__file__).with_name("upload_page.html")  # what GET on / answers to a browser
-
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     """Answers one request by `answer.schema.json`, an HTTP one with status and headers, whatever goes wrong.
 
     The context is the Lambda runtime's, for the request's id and the time left; it may be None.
     """
-    record = _Record(context)
-    http = _http_request(event)
+    record, http = _Record(context), _http_request(event)
+    status, answer, headers = 200, {"status": "ok", "model": MODEL.identity}, {}
     try:
-        status, answer, headers = _answer(event, http, record)
+        if http is None or http.method == "POST":
+            answer = _classify_event(event if http is None else _body(event), record)
+        elif http.method == "OPTIONS":
+            status, headers = 204, _PREFLIGHT if CORS_ORIGIN else {}
+        elif http.method not in ("GET", "HEAD"):
+            raise ServiceError("method_not_allowed", "POST classifies, GET on / tells how the service is.")
+        elif http.path != "/":
+            raise ServiceError("not_found", "There is only /: POST classifies, GET tells how the service is.")
+        elif http.for_browser:
+            answer, headers = _page()
     except Exception as error:
-        status, answer, headers = *record.failure(error), {}
+        status, answer = record.failure(error)
     record.write(status)
     return answer if http is None else _envelope(http, status, answer, headers)
-
-
-def _answer(event: Any, http: "_Http | None", record: "_Record") -> tuple[int, Any, dict]:
-    """Status, answer (a page's is a text) and extra headers."""
-    if http is None or http.method == "POST":
-        return 200, _classify_event(event if http is None else _body(event), record), {}
-    if http.method == "OPTIONS":
-        return 204, {}, _PREFLIGHT if CORS_ORIGIN else {}
-    if http.method not in ("GET", "HEAD"):
-        raise ServiceError("method_not_allowed", "POST classifies, GET on / tells how the service is.")
-    if http.path != "/":
-        raise ServiceError("not_found", "There is only /: POST classifies, GET tells how the service is.")
-    if http.for_browser:
-        return 200, *_page()
-    return 200, {"status": "ok", "model": MODEL.identity}, {}
 
 
 def _classify_event(event: Any, record: "_Record") -> dict[str, Any]:
@@ -128,8 +120,7 @@ def _sources(images: list[Any], encoded: bool, record: "_Record") -> Iterator[So
             return image
         if encoded or _DATA_URL.match(image):
             return _from_base64(image)
-        left = record.time_left() - RESERVE_S
-        if left <= 0:
+        if (left := record.time_left() - RESERVE_S) <= 0:
             raise ServiceError(*OUT_OF_TIME)
         from containerize_deploy import fetching  # late: TLS costs 30 ms at a cold start
 
@@ -288,8 +279,7 @@ class _Record:
     errors: list[str] = field(default_factory=list)
     traceback: str | None = None
 
-    def time_left(self) -> float:
-        """In seconds."""
+    def time_left(self) -> float:  # in seconds
         return self.context.get_remaining_time_in_millis() / 1000 if self.context else 60.0
 
     def failure(self, error: Exception) -> tuple[int, dict[str, Any]]:

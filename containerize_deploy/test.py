@@ -65,7 +65,7 @@ def call(address: str, event: dict[str, str]) -> dict[str, Any]:
     request = urllib.request.Request(address, json.dumps(event).encode(), headers)
     here = urllib.parse.urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1")
     # No proxy, whatever the environment names, leads back to this machine.
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({} if here else None))
     try:
         with opener.open(request, timeout=60) as response:
             answer = json.load(response)

@@ -77,8 +77,12 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def mend(app: Sphinx, name: str, template: str, context: dict, doctree: object) -> None:
-    """Empty heads of tables are no heads."""
-    context["body"] = re.sub(r'<th class="[^"]*head[^"]*"><p></p></th>', "<td></td>", context.get("body", ""))
+    """For whoever hears a page or has no mouse: no empty heads of tables, names as they read, tables that scroll."""
+    body = re.sub(
+        r"<th(?: class=\"[^\"]*head[^\"]*\")?>(?:<p></p>)?</th>", "<td></td>", context.get("body", "")
+    )
+    body = body.replace(' aria-label="Toggle hidden content"', "")
+    context["body"] = body.replace('<table class="table"', '<table class="table" tabindex="0"')
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:

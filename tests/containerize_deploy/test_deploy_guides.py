@@ -105,7 +105,7 @@ if sys.argv[1:] == ["configure", "export-credentials", "--format", "env"]:
         if value := os.environ.get("EXPORTED_" + name):
             print("export " + name + "=" + value)
 else:
-    os.execv(AWS, ["aws", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, AWS, *sys.argv[1:]])
 """
 
 # Stands in for pipx, whose databases are elsewhere.
