@@ -25,24 +25,15 @@ import jinja2
 import pandas as pd
 import yaml
 
-from data_prep_eda.dataset import REPOSITORY, SAMPLE
+from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import write_text
 
-DOCUMENTS = (
-    REPOSITORY / "README.md",
-    REPOSITORY / "train_model" / "MODEL_CARD.md",
-    REPOSITORY / "containerize_deploy" / "README.md",
-    REPOSITORY / "containerize_deploy" / "keras-to-tflite.md",
-)
-BLOCKS = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+CONTENT = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
+DOCUMENTS = tuple(REPOSITORY / name for name in CONTENT["documents"])
 METRICS = REPOSITORY / "notebooks" / "metrics.json"
 SERVICE_TIMES = REPOSITORY / "containerize_deploy" / "benchmark_results.json"
 SERVED = REPOSITORY / "containerize_deploy" / "scene-classifier-model.tflite"
 PICTURE = REPOSITORY / "train_model" / "answers.png"
-SHOWN = (  # all drawn
-    *(SAMPLE / "coast" / "coast_03.jpg", SAMPLE / "forest" / "forest_09.jpg"),
-    *(SAMPLE / "mountain" / "mountain_12.jpg", REPOSITORY / "containerize_deploy" / "page" / "cup.jpg"),
-)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -70,21 +61,13 @@ def table(rows: Iterable[dict[str, Any]], columns: dict[str, str]) -> str:
 
 def tables(metrics: dict[str, Any]) -> dict[str, Iterable[dict[str, Any]]]:
     """The rows of each block's table, of the run's metrics."""
-    evaluation = metrics["evaluation"]
-    models = {
-        "Xception 150×150, head on frozen features (03)": ("xception", "xception"),
-        "MobileNet 224×224, head on frozen features (04)": ("learning_rate", "learning_rate"),
-        "MobileNet, all sources, the served 8-bit file (08)": ("final", "evaluation"),
-    }
+    models, evaluation = CONTENT["models"], metrics["evaluation"]
     formats: dict[str, dict[str, Any]] = {}
     for entry in metrics["conversion"]["formats"]:  # a row each; "no" where a runtime can't load it
         row = formats.setdefault(entry["format"], entry | {"litert": "no", "tflite_runtime": "no"})
         row[entry["runtime"]] = f"{entry['ms']:.1f} ms"
     return {
-        "results": [
-            metrics[trained] | metrics[tested]["test"] | {"model": model}
-            for model, (trained, tested) in models.items()
-        ],
+        "results": [row | metrics[row["trained"]] | metrics[row["tested"]]["test"] for row in models],
         "left-out": evaluation["left_out"],
         "test": evaluation["per_class"],
         "refused": evaluation["refused"],
@@ -104,8 +87,8 @@ def fill(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         name = match[1]
-        content = table(rows[name], BLOCKS["columns"][name]) if name in rows else ""
-        template = environment.from_string(BLOCKS["texts"][name])
+        content = table(rows[name], CONTENT["columns"][name]) if name in rows else ""
+        template = environment.from_string(CONTENT["texts"][name])
         text = template.render(metrics=metrics, service=service, table=content)
         return f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->"
 
@@ -123,8 +106,9 @@ def draw_picture() -> None:
     with zipfile.ZipFile(SERVED) as archive:
         threshold = json.loads(archive.read("scene.json"))["score_threshold"]
     interpreter = tflite.load_interpreter(SERVED)
-    figure, axes = plt.subplots(2, len(SHOWN), figsize=(3 * len(SHOWN), 4.1), height_ratios=(3, 1))
-    for (above, below), path in zip(axes.T, SHOWN, strict=True):
+    paths = [REPOSITORY / name for name in CONTENT["picture"]]
+    figure, axes = plt.subplots(2, len(paths), figsize=(3 * len(paths), 4.1), height_ratios=(3, 1))
+    for (above, below), path in zip(axes.T, paths, strict=True):
         answer = pd.Series(tflite.probabilities(SERVED, path))
         colours = pd.Series(plots.class_colours(answer.index))
         title = {"label": answer.idxmax(), "color": colours[answer.idxmax()]}

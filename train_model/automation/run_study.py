@@ -13,14 +13,13 @@ if __name__ == "__main__":
 
 import argparse
 import difflib
+import fcntl
 import json
 import os
 import platform
 import shlex
 import shutil
-import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -45,7 +44,7 @@ from train_model.automation.notebook_run import (
     run_notebook,
 )
 from train_model.parameters import ParameterError
-from train_model.record import METRICS, MODEL_FILE, read_metrics
+from train_model.record import METRICS, MODEL_FILE, output_folder, read_metrics
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 RUNS = REPOSITORY / "runs"
@@ -146,10 +145,10 @@ class Run:
             )
         entries = {path.stem: {"status": WAITING} for path in select(study)} | earlier.get("notebooks", {})
         entries |= {path.stem: {"status": WAITING} for path in chosen}
+        # What is published comes from one run: "resumed" is whether notebooks of an earlier start are part of this one.
         state = {
             "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
-            # What is published comes from one run: whether notebooks of an earlier start are part of this one.
             "resumed": chosen[0] != study[0],
             "parameters": overrides,
             "data": data,
@@ -224,15 +223,12 @@ class Run:
         if self.state["resumed"] and self.state["parameters"]:
             kept = ", ".join(f"{name} {value}" for name, value in self.state["parameters"].items())
             print(f"As before in this run: {kept}")
-        cache = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expanduser()
+        cache = Path(os.environ.get("SCENES_CACHE_DIR") or REPOSITORY / ".cache").expanduser().absolute()
         try:
-            cache.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=cache).close()
-        except OSError as error:
+            output_folder(str(cache))
+        except ParameterError:
             os.environ["SCENES_CACHE_DIR"] = str(self.folder / "cache")
-            print(
-                f"The cache is kept in the run's folder: {shown(cache)} can't be written ({error.strerror})."
-            )
+            print(f"The cache is kept in the run's folder: {shown(cache)} can't be written to.")
         print(flush=True)
 
     def _report(self) -> None:
@@ -280,20 +276,17 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a+", encoding="utf-8") as stream:
-        with suppress(ImportError):  # Windows has no such locks
-            import fcntl
-
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                raise ParameterError(
-                    f"Expected a run that nobody works on, found {shown(folder)} in use by {stream.read().strip()}. Wait "
-                    f"until that has ended, or start a new run."
-                ) from None
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise ParameterError(
+                f"Expected a run that nobody works on, found {shown(folder)} in use by {stream.read().strip()}. Wait until "
+                f"that has ended, or start a new run."
+            ) from None
         stream.truncate(0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        print(f"process {os.getpid()} on {socket.gethostname()} since {since}", file=stream, flush=True)
+        print(f"process {os.getpid()} on {platform.node()} since {since}", file=stream, flush=True)
         yield
 
 
