@@ -53,6 +53,7 @@ CONTENTS = {
     "Use it": pages("containerize_deploy/**/*.md"),
     "What it rests on": ["CONTRIBUTING", *pages("train_model/**/*.md"), *pages("data_prep_eda/**/*.md")],
 }
+EMPTY_HEAD = r'<th(?: class="[^"]*head[^"]*")?>(?:<p></p>)?</th>'
 FOLDER = re.compile(r"\]\(((?:\.\./)*\w+)/\)")
 # A cell that only draws: it starts to within its first lines, and ends by showing the figure.
 DRAWS = re.compile(
@@ -78,11 +79,9 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
 
 def mend(app: Sphinx, name: str, template: str, context: dict, doctree: object) -> None:
     """For whoever hears a page or has no mouse: no empty heads of tables, names as they read, tables that scroll."""
-    body = re.sub(
-        r"<th(?: class=\"[^\"]*head[^\"]*\")?>(?:<p></p>)?</th>", "<td></td>", context.get("body", "")
-    )
+    body = re.sub(EMPTY_HEAD, "<td></td>", context.get("body", ""))
     body = body.replace(' aria-label="Toggle hidden content"', "")
-    context["body"] = body.replace('<table class="table"', '<table class="table" tabindex="0"')
+    context["body"] = body.replace("<table ", '<table tabindex="0" ')
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
