@@ -187,10 +187,9 @@ def _damage_in_words() -> Iterator[None]:
     except (*FAULT, OSError) as error:
         if isinstance(error, OSError) and (error.errno is not None or isinstance(error, ConnectionError)):
             raise  # the disk's or the network's; gzip and bzip2 report broken data as an OSError without a number
-        raise AcquisitionError(
-            f"Expected a whole tar archive, found one that is truncated or damaged, or something else ({error}). "
-            f"What was found is kept. Fetch the archive anew, or name another copy with --source."
-        ) from None
+        found = f"found one that is truncated or damaged, or something else ({error})"
+        advice = "What was found is kept. Fetch the archive anew, or name another copy with --source"
+        raise AcquisitionError(f"Expected a whole tar archive, {found}. {advice}.") from None
 
 
 def _check_directory(stream: IO[bytes]) -> None:

@@ -23,11 +23,7 @@ PREPARED = REPOSITORY / "data"
 OTHER = "other"  # the folder of images of none of the classes
 VERSION = 2  # raise it when images are judged differently, so that what is cached is not used
 COLUMNS = ["path", "name", "label", "split"]
-KINDS = {
-    "SUN 09": "SUN 09 images",
-    "sample": "the embedded sample (drawn, not photographed)",
-    "own": "your own images",
-}
+KINDS = {"sample": "the embedded sample (drawn, not photographed)", "own": "your own images"}
 # Images that most image programs can export as JPEG.
 CONVERTIBLE = (".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp", ".jp2", ".jxl", ".raw", ".dng", ".psd")
 LEFT_BEHIND = ("__macosx", "__pycache__", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin")
@@ -80,7 +76,7 @@ class Dataset:
     @property
     def kind(self) -> str:
         """In words for printing, which images these are."""
-        return KINDS[self.source]
+        return KINDS.get(self.source, f"{self.source} images")
 
     def counts(self) -> pd.DataFrame:
         """Number of images per class (rows) and split (columns), with totals; without `others`."""
@@ -107,7 +103,7 @@ class Dataset:
 
 def left_out(rejected: pd.DataFrame, folder: Path) -> str:
     """A line for each of the first ten images left out, with the reason, and one that says how many more there are."""
-    rows = rejected[["path", "reason"]].to_numpy()
+    rows = zip(rejected["path"], rejected["reason"], strict=True)
     lines = [f"\n  {printable(os.path.relpath(path, folder))}: {reason}" for path, reason in rows]
     return "".join(lines[:10]) + (f"\n  and {len(lines) - 10} more" if len(lines) > 10 else "")
 
@@ -160,31 +156,22 @@ def load_dataset(data_dir: str = "", *, progress: Progress = None) -> Dataset:
     class_names = tuple(sorted(labels - {OTHER}))
     _check_spelling(class_names, folder)
     if len(class_names) < 2:
-        found = (
-            "".join(f"{name}. If the classes lie in {name}, name that." for name in class_names) or "none."
-        )
-        raise DatasetError(
-            f"Expected one subfolder for each of two or more classes in {folder}, found {found}"
-        )
+        wanted = "one subfolder for each of two or more classes"
+        found = "".join(f"{name}. If the classes lie in {name}, name that" for name in class_names) or "none"
+        raise DatasetError(f"Expected {wanted} in {folder}, found {found}.")
     digest = fingerprint(folder)
     rejected |= cached_reasons(f"dataset/{digest}-v{VERSION}", folder, lambda: unusable(rows, progress))
     rows = [row for row in rows if row["path"] not in rejected]
     left = pd.DataFrame(sorted(rejected.items()), columns=["path", "reason"])
-    where = f"{folder} ({', '.join(SUFFIXES)})"
+    advice = f"Add images ({', '.join(SUFFIXES)}), or move such a folder away.{left_out(left, folder)}"
     counts = Counter(row["label"] for row in rows)
     if few := [f"{counts[label]} usable {label} images" for label in class_names if counts[label] < 3]:
-        raise DatasetError(
-            f"Expected three or more images of each class in {where}, found {first_ten(few)}. "
-            f"Add images, or move such a folder away.{left_out(left, folder)}"
-        )
+        raise DatasetError(f"Expected three images a class in {folder}, found {first_ten(few)}. {advice}")
     notes = [] if splits else _assign_splits(folder, digest, rows, class_names)
     in_splits = {(row["split"], row["label"]) for row in rows}
     for split, label in itertools.product(SPLITS, class_names):
         if (split, label) not in in_splits:
-            raise DatasetError(
-                f"Expected a usable {label} image in the {split} split of {where}, found none. Add one."
-                f"{left_out(left, folder)}"
-            )
+            raise DatasetError(f"Expected a {label} image for {split} in {folder}, found none. {advice}")
     table = pd.DataFrame(rows, columns=COLUMNS).sort_values(["label", "name", "path"])
     other = table["label"] == OTHER
     images, others = table[~other].reset_index(drop=True), table[other].reset_index(drop=True)
@@ -306,10 +293,9 @@ def _check_spelling(names: Iterable[str], folder: Path) -> None:
     spelled: dict[str, str] = {}
     for name in sorted(names):
         if (before := spelled.setdefault(label_key(name), name)) != name:
-            raise DatasetError(
-                f"Expected one folder for {name} and one spelling of each class in {folder}, found {before} and "
-                f"{name}, which differ in case or Unicode form only. Rename one, or join them."
-            )
+            wanted = f"one folder for {name} and one spelling of each class"
+            found = f"{before} and {name}, which differ in case or Unicode form only"
+            raise DatasetError(f"Expected {wanted} in {folder}, found {found}. Rename one, or join them.")
 
 
 def cached_reasons(name: str, folder: Path, judge: Callable[[], dict[str, str]]) -> dict[str, str]:

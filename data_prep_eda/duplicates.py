@@ -35,8 +35,10 @@ SERIES_LAYOUT = 0.8  # correlation of the same
 ALL_PAIRS = 4000  # images, beyond which shifted copies are looked for within a label only
 VERSION = 1  # raise it when other pairs are found, so that what is cached is not used
 
+Paths = Sequence[str | os.PathLike[str]]
 
-def groups(paths: Sequence[str | os.PathLike[str]]) -> np.ndarray:
+
+def groups(paths: Paths) -> np.ndarray:
     """Group numbers, `int64 [n]`, of image files: chains of `near_duplicates` and, by SUN 09's names, `series_pairs`."""
     pairs = near_duplicates(paths)[["first", "second"]].to_numpy().tolist()
     return connected(len(paths), pairs + series_pairs(paths))
@@ -49,9 +51,7 @@ def connected(n: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     return pd.factorize(connected_components(graph, directed=False)[1])[0].astype(np.int64)
 
 
-def near_duplicates(
-    paths: Sequence[str | os.PathLike[str]], labels: Sequence[str] | None = None
-) -> pd.DataFrame:
+def near_duplicates(paths: Paths, labels: Sequence[str] | None = None) -> pd.DataFrame:
     """Finds pairs of files that show the same image, also when cropped, scanned or coloured differently.
 
     Phase correlation (Kuglin and Hines, 1975) lines two images up and compares their detail, without horizontal bands:
@@ -74,7 +74,7 @@ def near_duplicates(
     return pd.DataFrame(pairs, columns=list(columns)).astype(columns)
 
 
-def _near_duplicates(paths: Sequence[str | os.PathLike[str]], labels: Sequence[str] | None) -> pd.DataFrame:
+def _near_duplicates(paths: Paths, labels: Sequence[str] | None) -> pd.DataFrame:
     if len(paths) < 2:
         return pd.DataFrame()
     signs = _signs(_decoded(paths, 256))
@@ -90,13 +90,13 @@ def _near_duplicates(paths: Sequence[str | os.PathLike[str]], labels: Sequence[s
     return pairs.sort_values("correlation", ascending=False, kind="stable", ignore_index=True)
 
 
-def _decoded(paths: Sequence[str | os.PathLike[str]], size: int) -> Iterable[Image.Image]:
+def _decoded(paths: Paths, size: int) -> Iterable[Image.Image]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # decoders work outside Python's lock
         for batch in (paths[start : start + 256] for start in range(0, len(paths), 256)):  # they are large
             yield from map(Image.fromarray, pool.map(lambda path: load_image(path, size), batch))
 
 
-def copies(known: Sequence[str | os.PathLike[str]], new: Sequence[str | os.PathLike[str]]) -> dict[int, int]:
+def copies(known: Paths, new: Paths) -> dict[int, int]:
     """Position in `new` to the position in `known` of the image that it shows too, whole or by its middle.
 
     SUN 09 holds squares of slides that other collections have whole: the middle two thirds, across or down.
@@ -201,7 +201,7 @@ def source_and_number(name: str) -> tuple[str, int] | None:
     return None
 
 
-def series_pairs(paths: Sequence[str | os.PathLike[str]], gap: int = SERIES_GAP) -> list[tuple[int, int]]:
+def series_pairs(paths: Paths, gap: int = SERIES_GAP) -> list[tuple[int, int]]:
     """Pairs of positions of SUN 09's images of one folder and source whose numbers differ by `gap` at most."""
     numbered = [(Path(path).parent.name, source_and_number(Path(path).name)) for path in paths]
     return _neighbours([number and (folder, *number) for folder, number in numbered], gap)
@@ -224,11 +224,10 @@ def related(paths: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int,
     """
     duplicates = near_duplicates(paths, labels)[["first", "second"]].to_numpy().tolist()
     pairs = [(first, second, "copy") for first, second in duplicates]
-    numbers = [re.fullmatch(r"(.*?)(\d{1,18})(\D*)", Path(path).stem) for path in paths]
-    numbered = [
-        match and (os.path.dirname(path), match[1], match[3], int(match[2]))
-        for path, match in zip(paths, numbers, strict=True)
-    ]
+    numbered = []
+    for path in map(Path, paths):
+        match = re.fullmatch(r"(.*?)(\d{1,18})(\D*)", path.stem)
+        numbered.append(match and (str(path.parent), match[1], match[3], int(match[2])))
     neighbours = _neighbours(numbered, SERIES_GAP)
     seen = sorted({position for pair in neighbours for position in pair})
     small = (image.resize((8, 8), Image.Resampling.BOX) for image in _decoded([paths[i] for i in seen], 64))

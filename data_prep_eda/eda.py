@@ -3,7 +3,7 @@
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -17,6 +17,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2lab
 
+from data_prep_eda.dataset import Progress
+from data_prep_eda.duplicates import Paths
 from data_prep_eda.preprocessing import load_image
 
 # The sub-categories that SUN 09's file names start with, the longer ones first: a forest path is no forest.
@@ -63,11 +65,7 @@ class Survey:
     energy: np.ndarray
 
 
-def survey(
-    paths: Sequence[str | os.PathLike[str]],
-    labels: Sequence[str],
-    progress: Callable[[int, int], None] | None = None,
-) -> Survey:
+def survey(paths: Paths, labels: Sequence[str], progress: Progress = None) -> Survey:
     """Measures image files with their labels; `progress` is called with (done, all)."""
     n = dict(sorted(Counter(np.asarray(labels).tolist()).items()))
     light = {label: np.zeros((SIZE, SIZE, 3)) for label in n}

@@ -66,10 +66,8 @@ class Sources:
 
     def __str__(self) -> str:
         if self.folder is None:
-            return (
-                "Other sources: none. How the model does on images from elsewhere, and on images of other things, "
-                "stays open (data_prep_eda/README.md says where to get some)."
-            )
+            where = "data_prep_eda/README.md says where to get some"
+            return f"Other sources: none. How the model does on images from elsewhere stays open ({where})."
         listed = f"Other sources: {len(self.images)} images\n{self.counts().to_string()}"
         if len(self.rejected):
             listed += f"\nLeft out: {len(self.rejected)}{left_out(self.rejected, self.folder)}"
@@ -140,22 +138,18 @@ def _source_folders(folder: Path, class_names: Sequence[str]) -> list[Path]:
     sources = [path for path in inside if known & set(map(label_key, class_folders(path)))]
     sources = [path for path in sources if path not in own or not image_rows(path, {})]
     if own and sources:
-        named = ", ".join(path.name for path in own)
-        raise DatasetError(
-            f"Expected the sources in {folder} to be named otherwise than {names}, found {named}. Rename it."
-        )
+        found = ", ".join(path.name for path in own)
+        raise DatasetError(f"Expected a source to be named otherwise than {names}, found {found}. Rename it.")
     if own:
         return [folder]
     if not sources:
-        found = ", ".join(path.name for path in inside) or "no folders"
+        wanted = f"one subfolder per source in {folder}, with some of {names} in each"
         raise DatasetError(
-            f"Expected one subfolder per source in {folder}, with some of {names} in each; found {found}."
+            f"Expected {wanted}; found {', '.join(path.name for path in inside) or 'no folders'}."
         )
     for path in inside:
         if path not in sources and image_rows(path, {}):
-            raise DatasetError(
-                f"Expected some of the subfolders {names} in {path}, found images without. Sort or move them."
-            )
+            raise DatasetError(f"Expected some of {names} in {path}, found images without. Sort them.")
     return sources
 
 

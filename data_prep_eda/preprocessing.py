@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from data_prep_eda import image_checks as checks
 from data_prep_eda.image_checks import FORMATS, MAX_BYTES, MAX_PIXELS, SUFFIXES, Checked, ImageError
@@ -55,9 +55,8 @@ def load_image(source: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
         image = Image.alpha_composite(Image.new("RGBA", image.size, file.ground), image)
     rgb = image.convert("RGB")
     # The result is square, so turning it after the resize gives what turning the original would.
-    if turned in _TURNS:
-        rgb = rgb.transpose(_TURNS[turned])
-    return np.asarray(rgb, dtype=np.uint8)
+    rgb.getexif()[ExifTags.Base.Orientation] = turned
+    return np.asarray(ImageOps.exif_transpose(rgb))
 
 
 def _decode_jpeg(file: Checked, size: int) -> tuple[Image.Image, int]:
@@ -104,15 +103,3 @@ def _to_eight_bits(image: Image.Image, file: Checked) -> Image.Image:
         image = image.convert("RGBA")
         image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
     return image
-
-
-# How to set upright what a camera stored in each EXIF orientation.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}

@@ -79,14 +79,10 @@ def prepare(
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
     foreign = sorted(path for path in files if Path(path).name not in (".DS_Store", "Thumbs.db"))
     if foreign := [path for path in foreign if path not in (*known, MANIFEST_NAME)]:
-        raise PreparationError(
-            f"Expected {out} to hold only what this command wrote, found {first_ten(foreign)}. Move that away, or "
-            f"name another folder with --out."
-        )
-    changed = known != rows or any(
-        path not in files or _sha256(out / path) != row["sha256"] for path, row in rows.items()
-    )
-    if changed:
+        found = f"found {first_ten(foreign)}. Move that away, or name another folder with --out"
+        raise PreparationError(f"Expected {out} to hold only what this command wrote, {found}.")
+    whole = all(path in files and _sha256(out / path) == row["sha256"] for path, row in rows.items())
+    if changed := known != rows or not whole:
         _replace(out, rows, sources)
         report(f"{out}: {len(rows)} images, copied, and {MANIFEST_NAME}")
     if archive and write_zip(archive, [(path, out / path) for path in (*rows, MANIFEST_NAME)]):
@@ -143,9 +139,8 @@ def zip_beside(out: Path, named: Path | None) -> Path:
         raise PreparationError(f"Expected a folder to write, found {out}, a whole disk. Name one with --out.")
     archive = (named or out.with_name(f"{out.name}.zip")).expanduser().absolute()
     if archive.resolve().is_relative_to(out.resolve()):
-        raise PreparationError(
-            f"Expected the zip file outside of the folder that it packs, found {archive}. Name another with --zip."
-        )
+        found = f"found {archive}. Name another place with --zip"
+        raise PreparationError(f"Expected the zip file outside of the folder that it packs, {found}.")
     return archive
 
 
@@ -159,8 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser("python -m data_prep_eda.split", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    sun09 = Path(__file__).with_name("data_sun09")
-    add("--source", type=Path, default=sun09, help="folder of class folders (default: what .sun09 wrote)")
+    sun09 = REPOSITORY / "data_prep_eda" / "data_sun09"
+    add("--source", type=Path, default=sun09, help="folder of class folders (default: %(default)s)")
     add("--out", type=Path, default=REPOSITORY / "data", help="folder to write")
     add("--zip", type=Path, help="zip file to write (default: OUT.zip)")
     add("--no-zip", action="store_true", help="write no zip file")
@@ -176,10 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         archive = zip_beside(out, options.zip)
         if out.resolve().is_relative_to(source.resolve()):
-            raise PreparationError(
-                f"Expected a folder outside of {source}, found {out}, which the next run would take for a class. "
-                f"Name another one with --out."
-            )
+            found = f"found {out}, which the next run would take for a class. Name another one with --out"
+            raise PreparationError(f"Expected a folder outside of {source}, {found}.")
         data = load_dataset(str(source))
         frame = pd.concat([data.images, data.others], ignore_index=True)
         frame["split"] = _splits(data, frame, options.rule, options.seed)

@@ -4,6 +4,7 @@ import contextlib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
 from data_prep_eda.dataset import DatasetError, printable
 from data_prep_eda.files import clear_leavings, replacing
@@ -28,9 +29,7 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
     Raises:
         ForeignFile: there is a file that was not written here.
     """
-    entries = [
-        (printable(name), path.stat().st_size, zipfile.crc32(path.read_bytes())) for name, path in content
-    ]
+    entries = [(printable(name), path.stat().st_size, crc32(path.read_bytes())) for name, path in content]
     if archive.exists():
         comment, present = b"", []
         with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(archive) as opened:

@@ -23,7 +23,7 @@ from data_prep_eda.cache import REPOSITORY
 from data_prep_eda.collection import Collection, write_list
 from data_prep_eda.dataset import DatasetError
 from data_prep_eda.files import clear_leavings, one_at_a_time, write_json
-from data_prep_eda.manifests import CLASSES, MANIFEST, read_manifest
+from data_prep_eda.manifests import MANIFEST, read_manifest
 from data_prep_eda.sun09.webfile import WebFile
 from data_prep_eda.zips import write_zip
 
@@ -75,11 +75,9 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
                     for _ in collection.gather(members, names(), total):
                         pass
         if not collection.available:
+            found = f"none of the {len(wanted())}, in a folder {IMAGE_FOLDER}/ or one per class"
             why = "".join(f" {name}: {reason}." for name, reason in [*collection.rejected.items()][:1])
-            raise AcquisitionError(
-                f"Expected images of SUN 09 in {source}, found none of the {len(wanted())}, neither in a folder "
-                f"{IMAGE_FOLDER}/ nor in one folder per class ({', '.join(CLASSES)}).{why}"
-            )
+            raise AcquisitionError(f"Expected images of SUN 09 in {source}, found {found}.{why}")
         if collection.complete:
             (out / POSITION).unlink(missing_ok=True)
         collection.write_missing()
@@ -98,20 +96,18 @@ def _from_web(url: str, collection: Collection, connection: dict[str, float]) ->
         note = json.loads(position.read_text(encoding="utf-8"))
     if note and (note["url"] != url or note["images"] > len(collection.available)):
         note = {}  # another address, or images from before are gone
+    start = 0 if note.get("end") else note.get("offset", 0)
     try:
-        file = WebFile(
-            url, 0 if note.get("end") else note.get("offset", 0), note.get("identity"), **connection
-        )
+        file = WebFile(url, start, note.get("identity"), **connection)
     except AcquisitionError:
         if not note:
             raise
-        note = {}  # of another archive
+        note, start = {}, 0  # of another archive
         file = WebFile(url, **connection)
     with io.BufferedReader(file, CHUNK) as stream:
         collection.rejected |= note.get("rejected", {})
         if note.get("end"):
             return
-        start = note.get("offset", 0)
         members, plain = tar_members(stream, start)
         noted = None
         for member in collection.gather(members, names(), file.identity[2] if plain else None, start):
@@ -146,10 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
-        found = (
-            f"{error.strerror or error}. What was found is kept. Make room, or name another folder with --out"
-        )
-        print(f"Expected to read and write {error.filename or out}, found: {found}.", file=sys.stderr)
+        advice = "What was found is kept. Make room, or name another folder with --out."
+        found = f"found: {error.strerror or error}. {advice}"
+        print(f"Expected to read and write {error.filename or out}, {found}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted. What was found is kept; the same command continues.", file=sys.stderr)

@@ -15,6 +15,7 @@ from data_prep_eda.archives import BLOCK, CHUNK, AcquisitionError
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 ADVICE = "Check the address, or name a copy available: --source sun09.tar."
+KEPT = "What was found is kept. Run the command again to continue."
 
 
 class WebFile(io.RawIOBase):
@@ -83,10 +84,8 @@ class WebFile(io.RawIOBase):
                 reason = getattr(error, "reason", None) or error
             failures += 1
             if failures > self._retries:
-                raise AcquisitionError(
-                    f"Expected the archive from {self.url}, found no way on after {self._retries} more attempts "
-                    f"({reason}). What was found is kept. Run the command again to continue."
-                )
+                found = f"no way on after {self._retries} more attempts ({reason}). {KEPT}"
+                raise AcquisitionError(f"Expected the archive from {self.url}, found {found}")
             tqdm.write(f"Connection lost at {self.position / 1e6:,.0f} MB ({reason}); again in {wait:.0f} s.")
             time.sleep(wait)
             wait = min(2 * wait, 60)
@@ -105,9 +104,8 @@ class WebFile(io.RawIOBase):
                 raise ConnectionError(answer) from None
             raise AcquisitionError(f"Expected the archive at {self.url}, {answer}. {ADVICE}") from None
         except (ValueError, http.client.InvalidURL) as error:
-            raise AcquisitionError(
-                f"Expected a valid address, found {self.url} ({error}). {ADVICE}"
-            ) from None
+            found = f"{self.url} ({error}). {ADVICE}"
+            raise AcquisitionError(f"Expected a valid address, found {found}") from None
 
     def _begin(self, response: http.client.HTTPResponse) -> None:
         """Sees to it that the response is this file, and puts it to the position."""
@@ -121,10 +119,8 @@ class WebFile(io.RawIOBase):
         size = int(length) if length.isdigit() else None
         identity = [response.headers.get("ETag"), response.headers.get("Last-Modified"), size]
         if self.identity not in (None, identity):
-            raise AcquisitionError(
-                f"Expected one archive at {self.url}, found that it changed on the server. What was found is kept. "
-                f"Run the command again."
-            )
+            found = "found that it changed on the server"
+            raise AcquisitionError(f"Expected one archive at {self.url}, {found}. {KEPT}")
         self.identity = identity
         while before:  # no ranges: pass over what was already read
             passed = len(response.read(min(CHUNK, before)))
