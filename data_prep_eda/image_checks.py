@@ -66,13 +66,13 @@ def check(content: bytes) -> Checked:
         raise ImageError("unsupported", "the file is empty (0 bytes)")
     if len(content) > MAX_BYTES:
         raise ImageError("too_large", f"the file is larger than {MAX_BYTES // 1_000_000} MB")
-    for starts, check_format in _CHECKS:
-        if starts.match(content):
-            try:
-                return check_format(content)
-            except (IndexError, KeyError, StopIteration, struct.error):
-                raise damaged("a length or a name in it is wrong") from None
-    raise ImageError("unsupported", f"not an image in one of the formats {', '.join(FORMATS)}")
+    check_format = next((check for starts, check in _CHECKS if re.match(starts, content, re.DOTALL)), None)
+    if check_format is None:
+        raise ImageError("unsupported", f"not an image in one of the formats {', '.join(FORMATS)}")
+    try:
+        return check_format(content)
+    except (IndexError, KeyError, StopIteration, struct.error):
+        raise damaged("a length or a name in it is wrong") from None
 
 
 def check_size(width: int, height: int) -> None:
@@ -304,10 +304,8 @@ def _check_png(content: bytes) -> Checked:
                 continue
             _expect(data[:4] == struct.pack(">I", numbered), "an animated PNG whose frames are not in order")
             numbered += 1
-            if kind == b"fcTL":
-                frame, hidden = data, bool(pixels)
-                if hidden:  # what came before is for viewers that know no animations
-                    pixels = []
+            if kind == b"fcTL":  # what came before is for viewers that know no animations
+                frame, hidden, pixels = data, bool(pixels), []
             elif hidden:
                 pixels.append(data[4:])
         elif not pixels:  # an upper case letter marks a chunk as indispensable
@@ -625,8 +623,8 @@ def orientation(exif: bytes) -> int:
 
 
 _CHECKS = (
-    (re.compile(rb"\xff\xd8\xff"), _check_jpeg),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), _check_png),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), _check_webp),
-    (re.compile(rb"....ftyp(?:....){0,15}?avi[fs]", re.DOTALL), _check_avif),  # HEIC has other brands
+    (rb"\xff\xd8\xff", _check_jpeg),
+    (rb"\x89PNG\r\n\x1a\n", _check_png),
+    (rb"RIFF....WEBP", _check_webp),
+    (rb"....ftyp(?:....){0,15}?avi[fs]", _check_avif),  # HEIC has other brands
 )

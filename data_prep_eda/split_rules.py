@@ -23,9 +23,8 @@ def study_split(names: Sequence[str]) -> dict[str, str]:
     if len(ordered) >= 3:
         m = max(1, round(SHARE * len(ordered)))
         gap = len(ordered) // m
-        for i in range(m):
-            splits[ordered[i * gap]] = "validation"
-            splits[ordered[i * gap + 1]] = "test"
+        splits |= dict.fromkeys(ordered[: m * gap : gap], "validation")
+        splits |= dict.fromkeys(ordered[1 : m * gap : gap], "test")
     return splits
 
 
@@ -56,8 +55,7 @@ def grouped_split(labels: Sequence[str], group: Sequence[int], seed: int = 20) -
 
         folds = StratifiedGroupKFold(n_splits=10, shuffle=True, random_state=seed)
         splits = np.full(len(labels), "train", dtype="<U10")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # uneven folds are expected with few images
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # few images make uneven folds
             parts = folds.split(labels, labels, group)
             for name, (_, fold) in zip(("validation", "test"), parts, strict=False):
                 splits[fold] = name
