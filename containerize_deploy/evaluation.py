@@ -83,22 +83,20 @@ def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> d
         refused = None if inside.all() else share(~kept[~inside])
         return {"value": value, "kept": share(kept[inside]), "refused": refused}
 
-    classes = {
-        label: share(labels[truth == label] == label)
-        | {"kept": int((scores[truth == label] >= model.score_threshold).sum())}
-        for label in dict.fromkeys(truth[inside].tolist())
-    }
+    classes = {}
+    for label in dict.fromkeys(truth[inside].tolist()):
+        kept = int((scores[truth == label] >= model.score_threshold).sum())
+        classes[label] = share(labels[truth == label] == label) | {"kept": kept}
     mistaken = inside & (truth != labels)
-    mistakes = Counter(zip(truth[mistaken].tolist(), labels[mistaken].tolist(), strict=True))
+    mistakes = Counter(zip(truth[mistaken].tolist(), labels[mistaken].tolist(), strict=True)).most_common(
+        WORST
+    )
     return {
         "model": model.identity,
         "accuracy": share((truth == labels)[inside]),
         "macro_average": sum(counts["share"] for counts in classes.values()) / len(classes),
         "classes": classes,
-        "confusions": [
-            {"class": label, "label": answer, "count": count}
-            for (label, answer), count in mistakes.most_common(WORST)
-        ],
+        "confusions": [{"class": label, "label": answer, "count": n} for (label, answer), n in mistakes],
         "threshold": at(model.score_threshold),
         "suggested": {"keep": keep, **at(threshold_to_keep(scores[inside], keep))},
         "unusable": len(answers) - len(usable),
@@ -115,23 +113,21 @@ def describe(report: dict[str, Any], model: str | None) -> list[str]:
 
     def line(words: str, counts: dict[str, Any]) -> str:
         text = f"{words}, {counts['value']:.6g}, keeps {counts['kept']['share']:.1%} of the classes' images"
-        if not counts["refused"]:
-            return f"{text}."
-        refused = (
-            " and refuses {share:.1%} of {of} images of other things (95 % interval {low:.1%} to {high:.1%})."
-        )
-        return text + refused.format_map(counts["refused"])
+        if refused := counts["refused"]:
+            text += " and refuses {share:.1%} of {of} images of other things".format_map(refused)
+            text += " (95 % interval {low:.1%} to {high:.1%})".format_map(refused)
+        return f"{text}."
 
     now, suggested = report["threshold"], report["suggested"]
     command = "python -m containerize_deploy.classify" + (f" --model {shlex.quote(model)}" if model else "")
-    mistakes = ["{class} taken for {label}: {count}".format_map(pair) for pair in report["confusions"]]
+    mistakes = ["    {class} taken for {label}: {count}".format_map(pair) for pair in report["confusions"]]
     lines = [
         "images  correct  accuracy  95 % interval       kept  class",
         *(row(label, counts, counts["kept"]) for label, counts in report["classes"].items()),
         row("(all)", report["accuracy"], now["kept"]["count"]),
         "",
         f"The classes' mean accuracy is {report['macro_average']:.1%}. Most frequent mistakes:",
-        *(f"    {mistake}" for mistake in mistakes or ["none"]),
+        *(mistakes or ["    none"]),
         "",
         line("The model's threshold", now),
         line(f"The threshold for {suggested['keep']:.1%} of these images", suggested),
@@ -140,7 +136,7 @@ def describe(report: dict[str, Any], model: str | None) -> list[str]:
     ]
     if not now["refused"]:
         lines.append(
-            f"There is no folder {OTHER!r} with images of other things to see what is refused of them."
+            f"There is no folder {OTHER!r} of images of other things to see what is refused of them."
         )
     if unknown := report["unknown_folders"]:
         lines.append(f"Left out, since the model has no such label: {', '.join(unknown)}.")

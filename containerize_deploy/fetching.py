@@ -37,17 +37,14 @@ SLOW = "upstream_slow", "The address took too long to answer."
 # All public IPv6 addresses (IANA); loopback, link-local, site-local, IPv4-mapped and NAT64 lie outside.
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 # What `ipaddress` calls global on some of the Pythons we run on, and what leads inside all the same.
-_NOT_PUBLIC = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "100.64.0.0/10",  # carrier-grade NAT, and inside clouds
-        "192.0.0.0/24",  # protocol assignments
-        "192.88.99.0/24",  # 6to4 relays
-        "224.0.0.0/4",  # multicast
-        "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarking
-        "2002::/16",  # 6to4: an IPv4 address in disguise
-        "3fff::/20",  # documentation
-    )
+_NOT_PUBLIC = (
+    ipaddress.ip_network("100.64.0.0/10"),  # carrier-grade NAT, and inside clouds
+    ipaddress.ip_network("192.0.0.0/24"),  # protocol assignments
+    ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays
+    ipaddress.ip_network("224.0.0.0/4"),  # multicast
+    ipaddress.ip_network("2001::/23"),  # protocol assignments: Teredo, ORCHID, benchmarking
+    ipaddress.ip_network("2002::/16"),  # 6to4: an IPv4 address in disguise
+    ipaddress.ip_network("3fff::/20"),  # documentation
 )
 
 
@@ -117,7 +114,7 @@ def _exchange(url: str, policy: Policy, budget: Budget, ends_at: float) -> tuple
     scheme, host, port, target = _parse(url)
     if not policy.allows(host):
         raise ServiceError("not_allowed", "The host of this address is not on this service's list.")
-    connection = _PinnedConnection(scheme, host, port, _resolve(host, port, ends_at), budget, ends_at)
+    connection = _PinnedConnection(scheme, host, port, budget, ends_at)
     # A socket's own timeout starts anew with every byte, so a server that drips could hold on for ever.
     watchdog = threading.Timer(_left(ends_at), connection.abort)
     watchdog.daemon = True
@@ -139,13 +136,9 @@ def _exchange(url: str, policy: Policy, budget: Budget, ends_at: float) -> tuple
     except Exception as error:  # sockets, TLS and HTTP each raise their own
         if isinstance(error, TimeoutError) or time.monotonic() >= ends_at:
             raise ServiceError(*SLOW) from None
-        no_certificate = isinstance(error, ssl.SSLCertVerificationError)
-        reason = (
-            "The address has no valid certificate."
-            if no_certificate
-            else "The connection to the address failed."
-        )
-        raise ServiceError("upstream_failed", reason) from None
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise ServiceError("upstream_failed", "The address has no valid certificate.") from None
+        raise ServiceError("upstream_failed", "The connection to the address failed.") from None
     finally:
         watchdog.cancel()
         connection.close()
@@ -267,13 +260,12 @@ class _FinalResponse(http.client.HTTPResponse):
 class _PinnedConnection(http.client.HTTPConnection):
     """An HTTP connection to addresses that have been checked, under the name that they were asked for."""
 
-    def __init__(
-        self, scheme: str, host: str, port: int, addresses: list[str], budget: Budget, ends_at: float
-    ) -> None:
+    def __init__(self, scheme: str, host: str, port: int, budget: Budget, ends_at: float) -> None:
+        self._addresses = _resolve(host, port, ends_at)
         self.default_port = PORTS[scheme]  # leaves the port out of the Host header where it is the usual one
         self.response_class = _FinalResponse
         super().__init__(f"[{host}]" if ":" in host else host, port)
-        self._addresses, self._budget, self._ends_at = addresses, budget, ends_at
+        self._budget, self._ends_at = budget, ends_at
         self._server_name = host if scheme == "https" else None
         self._wire: socket.socket | None = None  # `sock`, also once http.client has let go of it
 
@@ -296,9 +288,8 @@ class _PinnedConnection(http.client.HTTPConnection):
         self.sock.settimeout(_left(self._ends_at))
         if self._server_name is not None:
             # The handshake comes after the assignment, so that `abort` can end it too.
-            self.sock = self._wire = _tls().wrap_socket(
-                self.sock, server_hostname=self._server_name, do_handshake_on_connect=False
-            )
+            name = {"server_hostname": self._server_name}
+            self.sock = self._wire = _tls().wrap_socket(self.sock, do_handshake_on_connect=False, **name)
             self.sock.do_handshake()
 
     def abort(self) -> None:

@@ -70,9 +70,8 @@ class SceneModel:
         given = {name: tuple(details["shape"]) for name, details in outputs.items()}
         expected = {"probabilities": (1, len(self.labels)), "score": (1, 1)}
         if taken != [(np.uint8, 4)] or given != expected:
-            raise ModelError(
-                f"Expected {path.name} to take one uint8 image and to give {expected}, found {inputs} and {given}."
-            )
+            wanted = f"to take one uint8 image and to give {expected}"
+            raise ModelError(f"Expected {path.name} {wanted}, found {inputs} and {given}.")
         (pixels,) = inputs.values()
         self.size, self._input = int(pixels["shape"][1]), pixels["index"]
         self._probabilities, self._score = (outputs[name]["index"] for name in expected)
@@ -139,10 +138,9 @@ def _load(content: bytes) -> Interpreter:
 @functools.cache  # once per process, however many models it loads
 def _log_complaints(complaints: str) -> None:
     """The known case: where a system hides its processors, LiteRT drops XNNPACK (pytorch/cpuinfo issue 143)."""
-    reason = (
-        f"LiteRT complains, and may run without XNNPACK, slower and with slightly other answers: {complaints}"
-    )
-    print(json.dumps({"level": "WARNING", "reason": [reason]}), file=sys.stderr, flush=True)
+    meaning = "LiteRT complains, and may run without XNNPACK, slower and with slightly other answers"
+    line = {"level": "WARNING", "reason": [f"{meaning}: {complaints}"]}
+    print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 def read_facts(content: bytes, name: str = MODEL_FILE.name) -> dict[str, Any]:

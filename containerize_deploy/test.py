@@ -29,9 +29,7 @@ def main() -> int:
     """Calls the service once per image; returns 1 if any was not classified."""
     parser = argparse.ArgumentParser(description="Ask the running service about images.")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file or http(s) URL")
-    parser.add_argument(
-        "--at", default=LOCAL, metavar="URL", help="the service; default: the local container"
-    )
+    parser.add_argument("--at", default=LOCAL, metavar="URL", help="default: the container on this machine")
     options = parser.parse_args()
     failed = False
     for image in options.images:

@@ -45,10 +45,8 @@ def main() -> None:
     if missing := [str(folder) for folder in options.images if not folder.is_dir()]:
         sys.exit(f"Expected folders of images, found none at {', '.join(missing)}.")
     try:
-        model = find_model(options.model).resolve()
-        report = measure(
-            model, [SAMPLE, *options.images], options.visits, SCREENSHOT if options.publish else None
-        )
+        model, screenshot = find_model(options.model).resolve(), SCREENSHOT if options.publish else None
+        report = measure(model, [SAMPLE, *options.images], options.visits, screenshot)
     except (website.PageError, ModelError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -49,9 +49,7 @@ LATER = {"_headers", "service-worker.js", "icon.png", "preview.jpg", "LICENSE.tx
 LITERT = "@litertjs/core"
 DRIVERS = ("puppeteer-core", "axe-core")  # what drives a browser in the tests and the benchmark
 # LiteRT.js takes the first build on processors with relaxed SIMD, else the second; there are others, not used here.
-LITERT_FILES = [
-    f"litert_wasm_{build}{end}" for build in ("internal", "compat_internal") for end in (".js", ".wasm")
-]
+LITERT_BUILDS = ("litert_wasm_internal.*", "litert_wasm_compat_internal.*")
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -94,8 +92,8 @@ def assemble(site: Path = SITE, model: Path = MODEL_FILE, address: str = "", hom
     (part / MODEL_FILE.name).write_bytes(content)
     shutil.copy(ROOT / "LICENSE", part / "LICENSE.txt")
     (part / "litert").mkdir()
-    for name in LITERT_FILES:
-        shutil.copy(litert / "wasm" / name, part / "litert")
+    for path in [path for name in LITERT_BUILDS for path in (litert / "wasm").glob(name)]:
+        shutil.copy(path, part / "litert")
 
     words = _sentences(labels) | {"bytes": len(content), "address": address, "home": "", "elsewhere": ""}
     drawn = labels == sorted(folder.name for folder in SAMPLE.iterdir() if folder.is_dir())
@@ -106,9 +104,9 @@ def assemble(site: Path = SITE, model: Path = MODEL_FILE, address: str = "", hom
         shutil.copy(ROOT / "train_model" / "MODEL_CARD.md", part / CARD)
         metrics = json.loads((ROOT / "notebooks" / "metrics.json").read_text(encoding="utf-8"))
         right = [source["accuracy"] for source in metrics["evaluation"]["left_out"]]
+        share = f"{min(right):.0%} to {max(right):.0%} of those that show one of its classes"
         words["elsewhere"] = (
-            f"<p>On images from a collection that it was not trained on, it is right on {min(right):.0%} to {max(right):.0%} "
-            "of those that show one of its classes. "
+            f"<p>On images from a collection that it was not trained on, it is right on {share}. "
             f'<a href="{f"{home}train_model/MODEL_CARD.html" if home else CARD}">The model’s card</a> says more.</p>'
         )
     for name in ("index.html", "manifest.webmanifest"):
@@ -245,9 +243,8 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
     try:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     except (OSError, OverflowError) as error:  # the latter for a number that is no port
-        raise PageError(
-            f"Port {port} can't be used ({getattr(error, 'strerror', error)}); name another: make page ARGS='--port 8001'."
-        ) from None
+        reason = getattr(error, "strerror", error)
+        raise PageError(f"Port {port} can't be used ({reason}); name another with --port.") from None
     server.sent = sent
     server.daemon_threads = True
     server.handle_error = lambda *arguments: None  # a browser that hangs up is no news
@@ -276,8 +273,9 @@ def main() -> None:
         server.serve_forever()
     except (PageError, ModelError) as error:
         sys.exit(str(error))
-    except OSError as error:  # of the folder
-        place = f"{options.out}: {error.strerror}"
-        sys.exit(f"Expected to write the page to {place}. Name another folder: --out FOLDER.")
+    except OSError as error:
+        sys.exit(
+            f"Expected to write the page to {options.out}: {error.strerror}. Name another folder: --out FOLDER."
+        )
     except KeyboardInterrupt:
         sys.exit(130)
