@@ -20,12 +20,12 @@ if __name__ == "__main__":
 import argparse
 import csv
 import io
+import itertools
 import json
 import math
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -97,32 +97,28 @@ def _classify(path: Path, options: argparse.Namespace) -> int:
     """Classifies images, and compares the labels with their folders' names if there is something to compare."""
     if options.csv and options.csv.exists() and not options.csv.is_file():
         raise ModelError(f"Expected --csv to name a file, found something else at {options.csv}.")
-    policy, thread = Policy.from_environment(), threading.local()
-    # A model answers one image at a time, and costs little.
-    models = [SceneModel(path) for _ in range(os.cpu_count() or 1)]
-    labels, unused = models[0].labels, iter(models)
+    policy = Policy.from_environment()
+    models = [SceneModel(path) for _ in range(os.cpu_count() or 1)]  # each answers one image at a time
+    labels = models[0].labels
     if options.evaluate:
         known, unknown = evaluation.class_folders(options.evaluate, labels)
         images = [({"class": label}, file) for label, folder in known for file in expand([folder])]
     else:
         images = [({}, file) for file in expand(options.images)]
 
-    def take_a_model() -> None:
-        thread.model = next(unused)
-
-    def answer_for(image: tuple[dict[str, str], str]) -> dict[str, Any]:
+    def answer_for(image: tuple[dict[str, str], str], model: SceneModel) -> dict[str, Any]:
         known, source = image
         try:
             content = fetching.fetch(source, policy) if "://" in source else _read(source)
-            answer = classify_bytes(thread.model, content).to_json()
+            answer = classify_bytes(model, content).to_json()
         except ServiceError as error:
             answer = error.to_json()
         return known | {"file": source} | answer
 
     answers = []
     # Threads, not processes: Pillow and LiteRT work outside Python's lock.
-    with ThreadPoolExecutor(len(models), initializer=take_a_model) as pool:
-        for answer in pool.map(answer_for, images):
+    with ThreadPoolExecutor(len(models)) as pool:
+        for answer in pool.map(answer_for, images, itertools.cycle(models)):
             answers.append(answer)
             if not (options.evaluate or options.json):
                 print(printable(f"{answer['file']}: {describe(answer)}"), flush=True)
@@ -173,18 +169,17 @@ def _read(name: str) -> bytes:
     try:
         with open(name, "rb") as stream:
             return stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ServiceError("not_found", "There is no such file.") from None
     except OSError as error:
-        raise ServiceError("not_found", f"The file cannot be read: {error.strerror}.") from None
+        missing = isinstance(error, FileNotFoundError)
+        reason = "There is no such file." if missing else f"The file cannot be read: {error.strerror}."
+        raise ServiceError("not_found", reason) from None
 
 
 def _table(answers: list[dict[str, Any]], labels: tuple[str, ...]) -> str:
     """Answers as CSV: `file`, `class` where it is known, `label`, `in_scope`, `score`, each probability, `error`."""
-    start = ["file", "class", "label"] if answers and "class" in answers[0] else ["file", "label"]
-    probabilities = {label: f"probability_{label}" for label in labels}
-    stream = io.StringIO()
-    columns = [*start, "in_scope", "score", *probabilities.values(), "error"]
+    stream, probabilities = io.StringIO(), {label: f"probability_{label}" for label in labels}
+    known = ["class"] if answers and "class" in answers[0] else []
+    columns = ["file", *known, "label", "in_scope", "score", *probabilities.values(), "error"]
     rows = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
     rows.writeheader()
     for answer in answers:
