@@ -163,17 +163,15 @@ def run_notebook(
     output: Path,
     parameters: Mapping[str, Any] | None = None,
     *,
-    cwd: Path | None = None,
     log: Path | None = None,
     title: str = "",
 ) -> NotebookResult:
-    """Executes a notebook in a fresh kernel of this interpreter.
+    """Executes a notebook in a fresh kernel of this interpreter, in this process's working directory.
 
     Args:
         notebook: path of the notebook; it is not changed.
         output: path of the executed notebook, in a folder that exists; saved after every cell, also when one fails.
         parameters: values by name, already checked (`read_parameter`).
-        cwd: the kernel's working directory; by default this process's.
         log: file for what the cells print, line by line as they print it.
         title: of a progress bar, which is shown on a terminal; a log has lines and no bars.
     """
@@ -200,7 +198,6 @@ def run_notebook(
                     stdout_file=stream,
                     stderr_file=stream,
                     start_timeout=START_SECONDS,
-                    cwd=cwd,
                     kernel_manager_class=Kernel,
                     shutdown_kernel="immediate",
                     iopub_timeout=QUIET_SECONDS,

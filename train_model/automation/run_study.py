@@ -52,7 +52,7 @@ STATE = "run.json"  # what has been run in a run's folder, on which images, with
 LOCK = "run.lock"  # held by the process that works in the folder, which it names
 CLEARED = ("notebooks", "models", METRICS, "index.html")  # by a new run in its folder
 RUNNING, WAITING, INTERRUPTED = "running", "waiting", "interrupted"
-NO_PATHS = ("", "auto", "imagenet")  # values of the parameters for folders and weights
+NO_FILES = ("auto", "imagenet")  # weights that are no path
 # By the width of a network's last layers.
 NETWORKS = {(1, 1, 1536, 2048): "xception", (1, 1, 1024, 1024): "mobilenet"}
 MAIN_ROAD = "09"  # notebooks with a higher number run when they are asked for
@@ -66,11 +66,8 @@ SECTIONS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train_model.automation.run_study",
-        description=__doc__.splitlines()[0],
-        allow_abbrev=False,
-    )
+    prog, about = "python -m train_model.automation.run_study", __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog=prog, description=about, allow_abbrev=False)
     add = parser.add_argument
     add("--all", action="store_true", help="run the side roads too, the notebooks from 10 on")
     where = "start with this notebook, in the newest run; 01 goes on in it only if it isn't complete"
@@ -187,9 +184,9 @@ class Run:
         entry = self.state["notebooks"][notebook.stem]
         entry |= {"status": RUNNING, "started": time.time()}
         self._mark_older()
-        how = {"cwd": REPOSITORY, "log": output.with_suffix(".log"), "title": title}
+        log, parameters = output.with_suffix(".log"), self.parameters[notebook]
         try:
-            result = run_notebook(notebook, output, self.parameters[notebook], **how)
+            result = run_notebook(notebook, output, parameters, log=log, title=title)
         except BaseException:
             entry["status"] = INTERRUPTED
             self.save()
@@ -315,10 +312,9 @@ def numbered_notebooks() -> list[Path]:
 
 
 def _absolute(name: str, text: str) -> str:
-    """A path as the shell means it; the kernels stand elsewhere."""
-    if name not in ("data_dir", "other_sources", "weights") or text in NO_PATHS:
-        return text
-    return os.path.abspath(os.path.expanduser(text))
+    """A path as the shell means it, which a run that goes on elsewhere keeps."""
+    is_path = name in ("data_dir", "other_sources") or (name == "weights" and text not in NO_FILES)
+    return os.path.abspath(os.path.expanduser(text)) if text and is_path else text
 
 
 def select(
@@ -354,7 +350,7 @@ def assign(notebooks: Sequence[Path], overrides: dict[str, Any]) -> dict[Path, d
         alike = sorted(notebooks, key=lambda path: not difflib.get_close_matches(name, declared[path]))
         for notebook in taking or alike[:1]:
             assigned[notebook][name] = read_parameter(text, name, declared[notebook], notebook.name)
-    if overrides.get("weights", "auto") not in NO_PATHS:  # a file goes to the backbone that it fits
+    if overrides.get("weights", "auto") not in NO_FILES:  # a file goes to the backbone that it fits
         network = network_of(overrides["weights"])
         for notebook in notebooks:
             about = declared[notebook].get("weights", {}).get("help", "").split("'")[0].lower()

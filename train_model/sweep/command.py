@@ -106,7 +106,8 @@ def run_one(grid: Grid, name: str, place: str) -> int:
     return int(status["status"] == FAILED)
 
 
-def _parser() -> argparse.ArgumentParser:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0, every point is done; 1, some are not; 2, it could not start; 130, interrupted."""
     about = "Runs a notebook over a grid of parameters. Run it again to do what is missing or failed."
     parser = argparse.ArgumentParser(prog="python -m train_model.sweep", description=about)
     add = parser.add_argument
@@ -118,12 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--saturn-batch", metavar="FILE", help="run nothing; write Saturn Cloud's work list")
     add("--point", metavar="NAME", help="run this one point; batch systems call this")
     add("--collect", action="store_true", help="run nothing; make the table and the figure")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, every point is done; 1, some are not; 2, it could not start; 130, interrupted."""
-    options = _parser().parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         if options.workers is not None and options.workers < 1:
             raise ParameterError(f"--workers takes 1 or more, found {options.workers}.")

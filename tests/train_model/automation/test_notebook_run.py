@@ -83,9 +83,8 @@ def test_a_run_leaves_the_executed_notebook_and_the_log(notebook, tmp_path, monk
         "print(os.environ['KERAS_BACKEND'], os.environ['NO_PROXY'])",
         "open('made_here.txt', 'w').close()\nprint('epochs', epochs)",
     ).rename(folder / "small.ipynb")
-    result = run_notebook(
-        source, folder / "executed.ipynb", {"epochs": 7}, cwd=folder, log=folder / "log.txt"
-    )
+    monkeypatch.chdir(folder)
+    result = run_notebook(source, folder / "executed.ipynb", {"epochs": 7}, log=folder / "log.txt")
     assert result.ok, result
     first, second, third = (folder / "log.txt").read_text().splitlines()
     assert first == f"{sys.executable} {folder}" and third == "epochs 7"
