@@ -29,7 +29,6 @@ CONVERTIBLE = (".heic", ".heif", ".tif", ".tiff", ".gif", ".bmp", ".jp2", ".jxl"
 LEFT_BEHIND = ("__macosx", "__pycache__", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin")
 
 Row = dict[str, str]
-Progress = Callable[[int, int], None] | None  # is called with (done, all)
 
 
 class DatasetError(ValueError):
@@ -132,7 +131,7 @@ def named_folder(given: str, parameter: str, variable: str, advice: str) -> Path
     return place.resolve()
 
 
-def load_dataset(data_dir: str = "", *, progress: Progress = None) -> Dataset:
+def load_dataset(data_dir: str = "") -> Dataset:
     """Lists the images of a folder, gives each its split, and decodes each once to prove it.
 
     There is a subfolder per class, with subfolders as you like, or `train`, `validation` and `test` with one per class
@@ -160,7 +159,7 @@ def load_dataset(data_dir: str = "", *, progress: Progress = None) -> Dataset:
         found = "".join(f"{name}. If the classes lie in {name}, name that" for name in class_names) or "none"
         raise DatasetError(f"Expected {wanted} in {folder}, found {found}.")
     digest = fingerprint(folder)
-    rejected |= cached_reasons(f"dataset/{digest}-v{VERSION}", folder, lambda: unusable(rows, progress))
+    rejected |= cached_reasons(f"dataset/{digest}-v{VERSION}", folder, lambda: unusable(rows))
     rows = [row for row in rows if row["path"] not in rejected]
     left = pd.DataFrame(sorted(rejected.items()), columns=["path", "reason"])
     advice = f"Add images ({', '.join(SUFFIXES)}), or move such a folder away.{left_out(left, folder)}"
@@ -355,7 +354,7 @@ def image_rows(folder: Path, rejected: dict[str, str], **columns: str) -> list[R
     return rows
 
 
-def unusable(rows: Sequence[Row], progress: Progress = None) -> dict[str, str]:
+def unusable(rows: Sequence[Row]) -> dict[str, str]:
     """Path to the reason of each image that doesn't decode, or is there twice.
 
     A file under two labels is kept under neither, others once: what is tested may not be trained on.
@@ -364,13 +363,11 @@ def unusable(rows: Sequence[Row], progress: Progress = None) -> dict[str, str]:
     same: dict[bytes, list[Row]] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
         judged = pool.map(_reason_and_digest, [row["path"] for row in rows])
-        for done, (row, (reason, digest)) in enumerate(zip(rows, judged, strict=True), 1):
+        for row, (reason, digest) in zip(rows, judged, strict=True):
             if reason:
                 reasons[row["path"]] = reason
             else:
                 same.setdefault(digest, []).append(row)
-            if progress:
-                progress(done, len(rows))
     for twins in same.values():
         labels = " and ".join(sorted({row["label"] for row in twins}))
         kept = max(twins, key=lambda row: ("", *SPLITS).index(row.get("split", "")))

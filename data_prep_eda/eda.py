@@ -3,7 +3,7 @@
 import functools
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -17,7 +17,6 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.color import rgb2lab
 
-from data_prep_eda.dataset import Progress
 from data_prep_eda.duplicates import Paths
 from data_prep_eda.preprocessing import load_image
 
@@ -65,7 +64,7 @@ class Survey:
     energy: np.ndarray
 
 
-def survey(paths: Paths, labels: Sequence[str], progress: Progress = None) -> Survey:
+def survey(paths: Paths, labels: Sequence[str], progress: Callable[[int, int], None]) -> Survey:
     """Measures image files with their labels; `progress` is called with (done, all)."""
     n = dict(sorted(Counter(np.asarray(labels).tolist()).items()))
     light = {label: np.zeros((SIZE, SIZE, 3)) for label in n}
@@ -79,8 +78,7 @@ def survey(paths: Paths, labels: Sequence[str], progress: Progress = None) -> Su
             rows.append(row | {"upright": upright, "level": level, "oblique": 1 - upright - level})
             light[label] += (image / 255.0) ** 2.2
             spectra[label] += np.log(amplitude + 1e-3)
-            if progress:
-                progress(len(rows), len(paths))
+            progress(len(rows), len(paths))
     images = {label: ((light[label] / n[label]) ** (1 / 2.2) * 255).round().astype(np.uint8) for label in n}
     spectra = {label: spectra[label] / n[label] for label in n}
     return Survey(pd.DataFrame(rows), images, spectra, np.array(energies))

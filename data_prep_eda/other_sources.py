@@ -17,7 +17,6 @@ from data_prep_eda.dataset import (
     SAMPLE,
     Dataset,
     DatasetError,
-    Progress,
     Row,
     cached_reasons,
     class_folders,
@@ -98,7 +97,7 @@ def _belongs(folder: Path, dataset: Dataset) -> bool:
     return bool(sources) and labels <= {*map(label_key, dataset.class_names), OTHER}
 
 
-def load_sources(other_sources: str, dataset: Dataset, progress: Progress = None) -> Sources:
+def load_sources(other_sources: str, dataset: Dataset) -> Sources:
     """Lists the images of further sources, decodes each once, and leaves out what the data set or an earlier one has too.
 
     Raises:
@@ -108,7 +107,7 @@ def load_sources(other_sources: str, dataset: Dataset, progress: Progress = None
     if folder is not None:
         rows = _rows(folder, dataset.class_names, rejected)
         key = f"other_sources/{fingerprint(dataset.folder)}-{fingerprint(folder)}-v{VERSION}"
-        rejected |= cached_reasons(key, folder, lambda: _judge(rows, dataset, progress))  # half a minute
+        rejected |= cached_reasons(key, folder, lambda: _judge(rows, dataset))  # half a minute
     images = pd.DataFrame([row for row in rows if row["path"] not in rejected], columns=COLUMNS)
     left = pd.DataFrame(sorted(rejected.items()), columns=["path", "reason"])
     return Sources(folder, dataset.class_names, images, left)
@@ -186,9 +185,9 @@ def _theme(name: str, source: str = "") -> str:
     return re.sub(rf"_{re.escape(source)}.*|\.\w+$", "", name) if source else ""
 
 
-def _judge(rows: list[Row], dataset: Dataset, progress: Progress) -> dict[str, str]:
+def _judge(rows: list[Row], dataset: Dataset) -> dict[str, str]:
     """Path to the reason of each image that can't be read, or that the data set or the sources have already."""
-    reasons = unusable(rows, progress)
+    reasons = unusable(rows)
     usable = [row for row in rows if row["path"] not in reasons]
     own = pd.concat([dataset.images, dataset.others])
     of_classes = [row["path"] for row in usable if row["label"] != OTHER]
