@@ -125,23 +125,6 @@ def draw_picture() -> None:
     figure.savefig(PICTURE, dpi=150)
 
 
-def update(path: Path, check: bool) -> int:
-    """Writes a document's blocks anew, or only says that they are out of date; returns the exit code."""
-    text = path.read_text(encoding="utf-8")
-    try:
-        fresh = fill(text)
-    except (KeyError, jinja2.UndefinedError) as error:
-        words = f"expected a block or a recorded figure named {error}, found none."
-        print(f"{path.name}: {words}", file=sys.stderr)
-        return 2
-    if fresh == text:
-        return 0
-    print(f"{path.name}: {'out of date' if check else 'written'}")
-    if not check:
-        write_text(path, fresh)
-    return int(check)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     about = __doc__.splitlines()[0]
@@ -152,7 +135,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.picture:
         draw_picture()
-    return max([update(path, options.check) for path in DOCUMENTS])
+    changed = False
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        try:
+            fresh = fill(text)
+        except (KeyError, jinja2.UndefinedError) as error:
+            words = f"expected a block or a recorded figure named {error}, found none."
+            print(f"{path.name}: {words}", file=sys.stderr)
+            return 2
+        if fresh != text:
+            changed = True
+            print(f"{path.name}: {'out of date' if options.check else 'written'}")
+            if not options.check:
+                write_text(path, fresh)
+    return int(changed and options.check)
 
 
 if __name__ == "__main__":
