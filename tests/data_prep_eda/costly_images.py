@@ -16,9 +16,11 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from data_prep_eda.image_checks import MAX_PIXELS
+from data_prep_eda.preprocessing import ImageError, load_image
 
 EDGE = 8000  # squared, the most pixels that are taken
 assert EDGE**2 == MAX_PIXELS
@@ -47,7 +49,16 @@ def measure(content: bytes) -> tuple[str, float, int]:
     return tuple(json.loads(done.stdout))
 
 
-def encoded(image: Image.Image, form: str, **options) -> bytes:
+def refusal(content: bytes) -> ImageError:
+    """The error of a file that is refused."""
+    with pytest.raises(ImageError) as caught:
+        load_image(content, 64)
+    assert caught.value.reason in ("unsupported", "undecodable", "too_large")
+    assert not str(caught.value)[0].isupper() and "\n" not in str(caught.value)
+    return caught.value
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options) -> bytes:
     """An image as a file."""
     stream = io.BytesIO()
     image.save(stream, form, **options)

@@ -1,6 +1,5 @@
 """Images of further sources that somebody has are arranged by the manifest, and nothing is lost or replaced."""
 
-import io
 import re
 import shutil
 import tarfile
@@ -11,12 +10,11 @@ from PIL import Image
 
 from data_prep_eda.arrange import main, names, wanted
 from data_prep_eda.collection import match
+from tests.data_prep_eda.costly_images import encoded
 
 
 def jpeg(colour):
-    stream = io.BytesIO()
-    Image.new("RGB", (40, 30), colour).save(stream, "JPEG")
-    return stream.getvalue()
+    return encoded(Image.new("RGB", (40, 30), colour), "JPEG")
 
 
 def test_the_manifest_holds_facts_of_four_sources():

@@ -1,7 +1,6 @@
 """What is kept of a source, and what is said of the rest."""
 
 import hashlib
-import io
 
 import pytest
 from PIL import Image
@@ -10,12 +9,11 @@ from data_prep_eda import arrange
 from data_prep_eda.archives import Member
 from data_prep_eda.collection import ATTEMPTS, Collection, match
 from data_prep_eda.sun09 import acquire
+from tests.data_prep_eda.costly_images import encoded
 
 
 def jpeg(colour):
-    stream = io.BytesIO()
-    Image.new("RGB", (40, 30), colour).save(stream, "JPEG")
-    return stream.getvalue()
+    return encoded(Image.new("RGB", (40, 30), colour), "JPEG")
 
 
 def member(path, content):

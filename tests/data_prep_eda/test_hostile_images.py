@@ -11,7 +11,15 @@ from PIL import ExifTags, Image
 from data_prep_eda.image_checks import MAX_EDGE, MAX_SCANS
 from data_prep_eda.preprocessing import ImageError, load_image
 from tests.data_prep_eda import costly_images
-from tests.data_prep_eda.costly_images import encoded, more_scans, noise, png, png_chunk, progressive
+from tests.data_prep_eda.costly_images import (
+    encoded,
+    more_scans,
+    noise,
+    png,
+    png_chunk,
+    progressive,
+    refusal,
+)
 
 FUNCTION_MB = 1769  # of the Lambda function, see template.yaml
 
@@ -23,14 +31,6 @@ SOUND = {
     "lossless WebP": encoded(noise(48, 40), "WEBP", lossless=True),
     "AVIF": encoded(noise(48, 40), "AVIF", quality=60),
 }
-
-
-def refusal(content: bytes) -> ImageError:
-    with pytest.raises(ImageError) as caught:
-        load_image(content, 64)
-    assert caught.value.reason in ("unsupported", "undecodable", "too_large")
-    assert not str(caught.value)[0].isupper() and "\n" not in str(caught.value)
-    return caught.value
 
 
 # Damage
@@ -145,6 +145,12 @@ def test_what_metadata_holds_is_not_taken_for_scans():
     note = b"\xff\xda" * 1000
     segment = b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note
     assert (load_image(jpeg[:2] + segment + jpeg[2:], 64) == load_image(jpeg, 64)).all()
+
+
+def test_a_long_run_of_fill_bytes_costs_no_more_than_its_length():
+    jpeg = SOUND["JPEG"]
+    for run in (b"\xff" * 2_000_000, b"\xff" * 2_000_000 + b"\0"):
+        assert (load_image(jpeg[:2] + run + jpeg[2:], 64) == load_image(jpeg, 64)).all()
 
 
 def test_restarts_and_fill_bytes_belong_to_jpeg():

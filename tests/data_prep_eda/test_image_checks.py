@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 
 from data_prep_eda import image_checks
-from data_prep_eda.preprocessing import ImageError, load_image
+from data_prep_eda.preprocessing import load_image
 from tests.data_prep_eda import unusual_images
-from tests.data_prep_eda.costly_images import avif_bomb, encoded, filtered_png, noise, png, progressive
+from tests.data_prep_eda.costly_images import (
+    avif_bomb,
+    encoded,
+    filtered_png,
+    noise,
+    png,
+    progressive,
+    refusal,
+)
 from tests.data_prep_eda.unusual_images import DOCUMENTED, FORMATS, RECORD, quarters
 
 SEEN = json.loads(RECORD.read_text())
-
-
-def refusal(content: bytes) -> ImageError:
-    with pytest.raises(ImageError) as caught:
-        load_image(content, 64)
-    return caught.value
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -7,6 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from data_prep_eda.preprocessing import ImageError, load_image
+from tests.data_prep_eda.costly_images import encoded
 
 RED = (200, 30, 30)
 
@@ -20,12 +21,6 @@ UNDO = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-
-
-def encoded(image: Image.Image, form: str = "PNG", **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, form, **options)
-    return stream.getvalue()
 
 
 def test_gives_a_square_of_rgb_bytes():

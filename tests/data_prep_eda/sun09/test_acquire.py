@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import tarfile
-import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from data_prep_eda.preprocessing import MAX_BYTES
 from data_prep_eda.sun09 import CLASSES
 from data_prep_eda.sun09 import acquire as sun09
 from data_prep_eda.sun09.acquire import IMAGE_FOLDER, acquire, main, names
-from tests.data_prep_eda.sun09.archive_server import Server
+from tests.data_prep_eda.costly_images import encoded
 
 WANTED = {path.split("/")[1]: path.split("/")[0] for path in sun09.wanted()}
 
@@ -39,9 +38,7 @@ WANTED = {path.split("/")[1]: path.split("/")[0] for path in sun09.wanted()}
 def jpeg(seed: int) -> bytes:
     """A small noise image, different for every seed."""
     levels = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(levels).save(stream, "JPEG")
-    return stream.getvalue()
+    return encoded(Image.fromarray(levels), "JPEG")
 
 
 PHOTOGRAPHS = {name: jpeg(seed) for seed, name in enumerate(WANTED)}
@@ -69,15 +66,6 @@ def make_tar(names, mode: str = "w", top: str = "sun09/", extra=lambda archive: 
             add(archive, f"{top}Images/{IMAGE_FOLDER}/{name}", PHOTOGRAPHS[name])
         add(archive, f"{top}Images/{'deep/' * 60}{IMAGE_FOLDER}/z_last.jpg", b"a name longer than a header")
     return stream.getvalue()
-
-
-@pytest.fixture
-def server():
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        yield running
-        running.shutdown()
 
 
 @pytest.fixture

@@ -2,24 +2,18 @@
 
 import io
 import socket
-import threading
 
 import pytest
 
 from data_prep_eda.archives import AcquisitionError
 from data_prep_eda.sun09.webfile import WebFile
-from tests.data_prep_eda.sun09.archive_server import Server
 
 CONTENT = bytes(range(256)) * 400
 
 
-@pytest.fixture
-def server():
-    with Server() as running:
-        running.content = CONTENT
-        threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
-        yield running
-        running.shutdown()
+@pytest.fixture(autouse=True)
+def content(server):
+    server.content = CONTENT
 
 
 def read(url, position=0, identity=None, retries=2):
