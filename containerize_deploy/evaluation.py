@@ -136,7 +136,7 @@ def describe(report: dict[str, Any], model: str | None) -> list[str]:
     ]
     if not now["refused"]:
         lines.append(
-            f"There is no folder {OTHER!r} of images of other things to see what is refused of them."
+            f"There is no folder {OTHER!r} with images of other things to see what is refused of them."
         )
     if unknown := report["unknown_folders"]:
         lines.append(f"Left out, since the model has no such label: {', '.join(unknown)}.")

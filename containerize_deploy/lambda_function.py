@@ -254,14 +254,11 @@ _PREFLIGHT = {
 def _page() -> tuple[str, dict[str, str]]:
     """The page for browsers, and headers that let it run its own style and script, call this, and no more."""
     page = PAGE.read_text(encoding="utf-8")
-
-    def digest(tag: str) -> str:
-        (inside,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
-
+    insides = [re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[1] for tag in ("style", "script")]
+    digests = [base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode() for inside in insides]
     return page, {
         "content-type": "text/html; charset=utf-8",
-        "content-security-policy": f"default-src 'none'; style-src {digest('style')}; script-src {digest('script')}; "
+        "content-security-policy": f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
         "connect-src 'self'; img-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         "referrer-policy": "no-referrer",
         "vary": "accept",

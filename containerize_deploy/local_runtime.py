@@ -57,7 +57,17 @@ def make_server(port: int = 0) -> http.server.ThreadingHTTPServer:
                     status, answer = 502, {"errorMessage": f"Expected JSON, found: {error}"}
                 headers, text = {"Content-Type": "application/json"}, json.dumps(answer)
             else:
-                answer = invoke(self.event(body))
+                path, _, query = self.path.partition("?")
+                event = {  # payload format 2.0
+                    "version": "2.0",
+                    "rawPath": path,
+                    "rawQueryString": query,
+                    "headers": {name.lower(): value for name, value in self.headers.items()},
+                    "requestContext": {"http": {"method": self.command, "path": path}, "stage": "$default"},
+                    "isBase64Encoded": True,
+                    "body": base64.b64encode(body).decode(),
+                }
+                answer = invoke(event)
                 status, headers, text = answer["statusCode"], answer["headers"], answer["body"]
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(text.encode()))}.items():
@@ -67,19 +77,6 @@ def make_server(port: int = 0) -> http.server.ThreadingHTTPServer:
                 self.wfile.write(text.encode())
 
         do_GET = do_HEAD = do_OPTIONS = do_PUT = do_POST
-
-        def event(self, body: bytes) -> dict[str, Any]:
-            """The request in payload format 2.0."""
-            path, _, query = self.path.partition("?")
-            return {
-                "version": "2.0",
-                "rawPath": path,
-                "rawQueryString": query,
-                "headers": {name.lower(): value for name, value in self.headers.items()},
-                "requestContext": {"http": {"method": self.command, "path": path}, "stage": "$default"},
-                "isBase64Encoded": True,
-                "body": base64.b64encode(body).decode(),
-            }
 
         log_message = lambda *arguments: None  # noqa: E731
 
