@@ -100,7 +100,7 @@ def members_on_disk(path: Path, out: Path) -> Iterator[tuple[Iterator[Member], i
             yield members, size if plain else None
             return
         try:
-            _check_directory(stream)
+            _check_directory(stream, size)
             with zipfile.ZipFile(stream) as archive:
                 yield _in_zip(archive), size
         except (zipfile.BadZipFile, NotImplementedError) as error:
@@ -192,15 +192,14 @@ def _damage_in_words() -> Iterator[None]:
         raise AcquisitionError(f"Expected a whole tar archive, {found}. {advice}.") from None
 
 
-def _check_directory(stream: IO[bytes]) -> None:
+def _check_directory(stream: IO[bytes], size: int) -> None:
     """Refuses a zip whose directory, which `zipfile` reads whole, is larger than one of images is."""
-    stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, stream.tell() - 2**16 - 22))
+    stream.seek(max(0, size - 2**16 - 22))
     tail = stream.read()
     start = tail.rfind(b"PK\5\6")
-    size = int.from_bytes(tail[start + 12 : start + 16], "little")
-    if size > MAX_DIRECTORY:  # also what stands for "see elsewhere"
-        raise zipfile.BadZipFile(f"its directory takes {size} bytes, more than {MAX_DIRECTORY}")
+    directory = int.from_bytes(tail[start + 12 : start + 16], "little")
+    if directory > MAX_DIRECTORY:  # also what stands for "see elsewhere"
+        raise zipfile.BadZipFile(f"its directory takes {directory} bytes, more than {MAX_DIRECTORY}")
 
 
 def _in_zip(archive: zipfile.ZipFile) -> Iterator[Member]:

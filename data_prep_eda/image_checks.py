@@ -323,7 +323,7 @@ def _check_png(content: bytes) -> Checked:
         header = frame[4:12] + header[8:]
         canvas = None if (width, height) == canvas[:2] else canvas
     _check_rows(pixels, header, transparency is not None)
-    chunks, key = _png_colours(header, palette, transparency)
+    chunks, key = _colours(header, palette, transparency)
     kept = b"".join(
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
         for chunk in (b"IHDR" + header, *chunks, b"IDAT" + b"".join(pixels), b"IEND")
@@ -332,9 +332,7 @@ def _check_png(content: bytes) -> Checked:
     return Checked("PNG", content[:8] + kept, (width, height), turned, key=key, canvas=canvas)
 
 
-def _png_colours(
-    header: bytes, palette: bytes, transparency: bytes | None
-) -> tuple[list[bytes], tuple[int, ...] | None]:
+def _colours(header: bytes, palette: bytes, transparency: bytes | None) -> tuple[list[bytes], tuple | None]:
     """Palette and transparency as Pillow needs them to see what browsers do; the transparent colour of 16 bits."""
     depth, colour = header[8:10]
     samples, entries = _SAMPLES[colour], len(palette) // 3
