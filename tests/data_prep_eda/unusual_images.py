@@ -244,14 +244,10 @@ def jpegs() -> Iterator[Kind]:
     yield "Exif with a bad magic", within(app1(exif().replace(b"\0*", b"\0+")), 2)
     yield "Exif with FF in its name", within(segment(0xE1, b"Exif\0\xff" + exif()), 2)
     yield "Exif of two orientations", within(app1(exif(6)) + app1(exif(3)), 2)
-    yield (
-        "Exif without, then with orientation",
-        within(app1(b"MM\0*\0\0\0\x08\0\0\0\0\0\0") + app1(exif(3)), 2),
-    )
-    yield (
-        "Exif whose directory has two orientations",
-        within(app1(b"MM\0*\0\0\0\x08\0\2" + exif(6)[10:22] + exif(3)[10:22] + bytes(4)), 2),
-    )
+    content = within(app1(b"MM\0*\0\0\0\x08\0\0\0\0\0\0") + app1(exif(3)), 2)
+    yield "Exif without, then with orientation", content
+    content = within(app1(b"MM\0*\0\0\0\x08\0\2" + exif(6)[10:22] + exif(3)[10:22] + bytes(4)), 2)
+    yield "Exif whose directory has two orientations", content
     yield (
         "Exif, wrong then right orientation",
         within(
@@ -353,18 +349,14 @@ def pngs() -> Iterator[Kind]:
             yield f"grey {depth}{note}", png_of(grey, depth, 0, interlaced=interlaced)
             for key in (0, top // 3 or 1):
                 trns = png_chunk(b"tRNS", shorts(key))
-                yield (
-                    f"grey {depth}, transparent {key}{note}",
-                    png_of(grey, depth, 0, trns, interlaced=interlaced),
-                )
+                content = png_of(grey, depth, 0, trns, interlaced=interlaced)
+                yield f"grey {depth}, transparent {key}{note}", content
             if depth <= 8:
                 few = index % (top + 1)
                 yield f"palette {depth}{note}", png_of(few, depth, 3, _palette(top), interlaced=interlaced)
                 trns = png_chunk(b"tRNS", b"\xff\0\x80"[: top + 1])
-                yield (
-                    f"palette {depth}, transparent{note}",
-                    png_of(few, depth, 3, _palette(top) + trns, interlaced=interlaced),
-                )
+                content = png_of(few, depth, 3, _palette(top) + trns, interlaced=interlaced)
+                yield f"palette {depth}, transparent{note}", content
         for depth in (8, 16):
             wide = rgb * (257 if depth == 16 else 1)
             scale = 257 if depth == 16 else 1
@@ -373,44 +365,30 @@ def pngs() -> Iterator[Kind]:
             yield f"RGB {depth}{note}", png_of(wide, depth, 2, interlaced=interlaced)
             for name, levels in {"one colour": key, "a colour that is near": near}.items():
                 trns = png_chunk(b"tRNS", shorts(*levels))
-                yield (
-                    f"RGB {depth}, transparent {name}{note}",
-                    png_of(wide, depth, 2, trns, interlaced=interlaced),
-                )
+                content = png_of(wide, depth, 2, trns, interlaced=interlaced)
+                yield f"RGB {depth}, transparent {name}{note}", content
             for name, levels in {"transparent": alpha, "half transparent": half}.items():
-                yield (
-                    f"RGBA {depth}, {name}{note}",
-                    png_of(np.dstack([wide, levels * scale]), depth, 6, interlaced=interlaced),
-                )
+                content = png_of(np.dstack([wide, levels * scale]), depth, 6, interlaced=interlaced)
+                yield f"RGBA {depth}, {name}{note}", content
                 grey = wide[..., :1]
-                yield (
-                    f"grey with alpha {depth}, {name}{note}",
-                    png_of(np.dstack([grey, levels * scale]), depth, 4, interlaced=interlaced),
-                )
+                content = png_of(np.dstack([grey, levels * scale]), depth, 4, interlaced=interlaced)
+                yield f"grey with alpha {depth}, {name}{note}", content
     trns = png_chunk(b"tRNS", shorts(*COLOURS[3]))
-    yield (
-        "RGB 8, key with bits beyond the depth",
-        rgb_with(png_chunk(b"tRNS", shorts(*(256 + c for c in COLOURS[3])))),
-    )
+    content = rgb_with(png_chunk(b"tRNS", shorts(*(256 + c for c in COLOURS[3]))))
+    yield "RGB 8, key with bits beyond the depth", content
     yield "grey 4, key with bits beyond the depth", png_of(index * 5, 4, 0, png_chunk(b"tRNS", b"\x01\x05"))
-    yield (
-        "grey 16 of one high byte, transparent 2",
-        png_of(index + 0x4000, 16, 0, png_chunk(b"tRNS", b"\x40\x02")),
-    )
-    yield (
-        "RGB 16 of one high byte, transparent",
-        png_of(np.dstack([index + 0x4000] * 3), 16, 2, png_chunk(b"tRNS", b"\x40\x02" * 3)),
-    )
+    content = png_of(index + 0x4000, 16, 0, png_chunk(b"tRNS", b"\x40\x02"))
+    yield "grey 16 of one high byte, transparent 2", content
+    content = png_of(np.dstack([index + 0x4000] * 3), 16, 2, png_chunk(b"tRNS", b"\x40\x02" * 3))
+    yield "RGB 16 of one high byte, transparent", content
     yield "tRNS cut short", rgb_with(png_chunk(b"tRNS", b"\0\0"))
     yield "tRNS too long", rgb_with(png_chunk(b"tRNS", shorts(*COLOURS[3], 0)))
     yield "tRNS behind the pixels", rgb_with(after=trns)
     yield "tRNS twice", rgb_with(trns + png_chunk(b"tRNS", shorts(*COLOURS[0])))
     yield "tRNS with alpha", png_of(np.dstack([rgb, half]), 8, 6, trns)
     yield "tRNS before its palette", png_of(index, 8, 3, png_chunk(b"tRNS", b"\0") + PALETTE)
-    yield (
-        "tRNS longer than its palette",
-        png_of(index, 8, 3, PALETTE + png_chunk(b"tRNS", b"\xff" * 3 + bytes(9))),
-    )
+    content = png_of(index, 8, 3, PALETTE + png_chunk(b"tRNS", b"\xff" * 3 + bytes(9)))
+    yield "tRNS longer than its palette", content
     yield "tRNS with a wrong checksum", rgb_with(trns[:-1] + b"\0")
     yield "indices beyond the palette", png_of(np.where(index == 3, 200, index), 8, 3, PALETTE)
     yield "palette cut short", png_of(index, 8, 3, png_chunk(b"PLTE", PALETTE[8:-4][:9]))
@@ -418,10 +396,8 @@ def pngs() -> Iterator[Kind]:
     yield "palette of grey", png_of(index * 80, 8, 0, PALETTE)
     yield "palette of 10 bytes", png_of(index, 8, 3, png_chunk(b"PLTE", bytes(10)))
     yield "palette twice", png_of(index, 8, 3, PALETTE + png_chunk(b"PLTE", bytes(12)))
-    yield (
-        "palette of 16 for 2 bits",
-        png_of(index, 2, 3, png_chunk(b"PLTE", bytes(sum(COLOURS, ())) + bytes(36))),
-    )
+    content = png_of(index, 2, 3, png_chunk(b"PLTE", bytes(sum(COLOURS, ())) + bytes(36)))
+    yield "palette of 16 for 2 bits", content
     yield "no palette", png_of(index, 8, 3)
     for name, kept in {
         "half the rows": 0.5,
@@ -431,14 +407,10 @@ def pngs() -> Iterator[Kind]:
     }.items():
         lines = (scanlines(rgb, 8) + bytes(1 + 3 * WIDTH))[: round(kept * HEIGHT) * (1 + 3 * WIDTH)]
         yield name, _with_data(zlib.compress(lines))
-    yield (
-        "half the rows, interlaced",
-        _with_data(zlib.compress(scanlines(rgb, 8, True)[: 1 + 3 * WIDTH * HEIGHT // 2]), 1),
-    )
-    yield (
-        "all passes but the last",
-        _with_data(zlib.compress(scanlines(rgb, 8, True)[: -HEIGHT // 2 * (1 + 3 * WIDTH)]), 1),
-    )
+    content = _with_data(zlib.compress(scanlines(rgb, 8, True)[: 1 + 3 * WIDTH * HEIGHT // 2]), 1)
+    yield "half the rows, interlaced", content
+    content = _with_data(zlib.compress(scanlines(rgb, 8, True)[: -HEIGHT // 2 * (1 + 3 * WIDTH)]), 1)
+    yield "all passes but the last", content
     yield "half the compressed data", _with_data(raw[: len(raw) // 2])
     yield "data without its checksum", _with_data(raw[:-4])
     yield "data with a wrong checksum", _with_data(raw[:-4] + b"abcd")
@@ -448,15 +420,11 @@ def pngs() -> Iterator[Kind]:
     pieces = [raw[at : at + 7] for at in range(0, len(raw), 7)]
     yield "many small chunks of data", _with(b"".join(idat(piece) for piece in pieces))
     yield "empty chunks of data", _with(idat(b"") + b"".join(idat(piece) + idat(b"") for piece in pieces))
-    yield (
-        "a note between chunks of data",
-        _with(idat(raw[:50]) + png_chunk(b"tEXt", b"a\0b") + idat(raw[50:])),
-    )
+    content = _with(idat(raw[:50]) + png_chunk(b"tEXt", b"a\0b") + idat(raw[50:]))
+    yield "a note between chunks of data", content
     yield "a wrong checksum of a note", rgb_with(png_chunk(b"tEXt", b"a\0b")[:-1] + b"\0")
-    yield (
-        "a wrong checksum of a note behind the pixels",
-        rgb_with(after=png_chunk(b"tEXt", b"a\0b")[:-1] + b"\0"),
-    )
+    content = rgb_with(after=png_chunk(b"tEXt", b"a\0b")[:-1] + b"\0")
+    yield "a wrong checksum of a note behind the pixels", content
     yield "a wrong checksum of the pixels", _with(idat(raw)[:-1] + b"\0")
     yield "a wrong checksum of the end", plain[:-1] + b"\0"
     yield "a wrong checksum of the palette", png_of(index, 8, 3, PALETTE[:-1] + b"\0")
@@ -501,18 +469,14 @@ def _animated_pngs() -> Iterator[Kind]:
     yield "animated, default image hidden", _with(one + red_first + fctl(0) + data(1, frame))
     two = control + red_first + fctl(0) + data(1, frame) + fctl(2) + data(3, red)
     yield "animated, default image hidden, 2 frames", _with(two)
-    yield (
-        "animated, first frame in pieces",
-        _with(one + red_first + fctl(0) + data(1, frame[:40]) + data(2, frame[40:])),
-    )
+    content = _with(one + red_first + fctl(0) + data(1, frame[:40]) + data(2, frame[40:]))
+    yield "animated, first frame in pieces", content
     small = fctl(0, WIDTH // 2, HEIGHT // 2, 16, 8)
     yield "animated, hidden, first frame smaller", _with(one + red_first + small + data(1, quarter))
     rgba = np.dstack([rgb, np.full(rgb.shape[:2], 200)])[: HEIGHT // 2, : WIDTH // 2]
     clear = zlib.compress(scanlines(np.zeros((HEIGHT, WIDTH, 4), int), 8))
-    yield (
-        "animated, hidden, smaller and transparent",
-        _with(one + idat(clear) + small + data(1, zlib.compress(scanlines(rgba, 8))), colour=6),
-    )
+    content = _with(one + idat(clear) + small + data(1, zlib.compress(scanlines(rgba, 8))), colour=6)
+    yield "animated, hidden, smaller and transparent", content
     trns = png_chunk(b"tRNS", shorts(*COLOURS[3]))
     yield "animated, hidden, one colour transparent", _with(trns + one + red_first + fctl(0) + data(1, frame))
     index = zlib.compress(scanlines(_indices(), 8))
@@ -531,16 +495,12 @@ def _animated_pngs() -> Iterator[Kind]:
     yield "animated by name alone (no frames)", _with(png_chunk(b"acTL", bytes(8)) + idat(frame))
     yield "animated without acTL", _with(idat(frame) + fctl(0) + data(1, red))
     yield "animated, acTL behind the pixels", _with(idat(frame) + one + fctl(0) + data(1, red))
-    yield (
-        "animated, frame beyond the canvas",
-        _with(one + idat(frame) + fctl(0, WIDTH, HEIGHT, 9, 9) + data(1, red)),
-    )
+    content = _with(one + idat(frame) + fctl(0, WIDTH, HEIGHT, 9, 9) + data(1, red))
+    yield "animated, frame beyond the canvas", content
     yield "animated, hidden, first frame missing", _with(one + idat(frame) + fctl(0))
     yield "animated, no frame at all", _with(one + idat(frame))
-    yield (
-        "animated, hidden, half of the first frame",
-        _with(one + red_first + fctl(0) + data(1, zlib.compress(scanlines(rgb[: HEIGHT // 2], 8)))),
-    )
+    content = _with(one + red_first + fctl(0) + data(1, zlib.compress(scanlines(rgb[: HEIGHT // 2], 8))))
+    yield "animated, hidden, half of the first frame", content
     yield "animated, numbers out of order", _with(one + idat(frame) + fctl(5) + data(9, red))
     yield "animated, the first frame's size is not the image's", _with(control + small + idat(frame) + second)
     yield "animated, eXIf", _with(exif_chunk(exif(6)) + one + red_first + fctl(0) + data(1, frame))
@@ -635,10 +595,8 @@ def webps() -> Iterator[Kind]:
     for orientation in (1, 3, 6, 8):
         data = exif(orientation)
         yield f"EXIF orientation {orientation}", extended(has_exif, chunk + exif_riff(data))
-        yield (
-            f"EXIF orientation {orientation}, with its name",
-            extended(has_exif, chunk + exif_riff(b"Exif\0\0" + data)),
-        )
+        content = extended(has_exif, chunk + exif_riff(b"Exif\0\0" + data))
+        yield f"EXIF orientation {orientation}, with its name", content
     yield "EXIF without the flag", extended(0, chunk + exif_riff(exif()))
     yield "EXIF before the image", extended(has_exif, exif_riff(exif()) + chunk)
     yield "EXIF twice", extended(has_exif, chunk + exif_riff(exif(6)) + exif_riff(exif(3)))
@@ -649,24 +607,18 @@ def webps() -> Iterator[Kind]:
     for name, flags in {"": animated | alpha, ", without the flag of transparency": animated}.items():
         yield f"animated{name}", extended(flags, control + _anmf(chunk) + red)
         yield f"animated, transparent{name}", extended(flags, control + _anmf(clear_chunk) + red)
-        yield (
-            f"animated, transparent, not blended{name}",
-            extended(flags, control + _anmf(clear_chunk, flags=2) + red),
-        )
+        content = extended(flags, control + _anmf(clear_chunk, flags=2) + red)
+        yield f"animated, transparent, not blended{name}", content
         yield f"animated, lossy and transparent{name}", extended(flags, control + _anmf(parts) + red)
         yield f"animated, one frame, transparent{name}", extended(flags, control + _anmf(clear_chunk))
         smaller = encoded(PICTURE.crop((0, 0, 48, 32)), "WEBP", lossless=True)[12:]
-        yield (
-            f"animated, first frame smaller{name}",
-            extended(flags, control + _anmf(smaller, 20, 10, 48, 32) + red),
-        )
+        content = extended(flags, control + _anmf(smaller, 20, 10, 48, 32) + red)
+        yield f"animated, first frame smaller{name}", content
     yield "animated without its control chunk", extended(animated, _anmf(chunk))
     yield "animated, no flag of animation", extended(0, control + _anmf(chunk))
     yield "animated, no frames", extended(animated, control)
-    yield (
-        "animated, second frame broken",
-        extended(animated | alpha, control + _anmf(chunk) + _anmf(chunk[:60])),
-    )
+    content = extended(animated | alpha, control + _anmf(chunk) + _anmf(chunk[:60]))
+    yield "animated, second frame broken", content
     yield "animated, EXIF", extended(animated | has_exif, control + _anmf(chunk) + red + exif_riff(exif()))
 
 
@@ -779,10 +731,8 @@ def avifs() -> Iterator[Kind]:
             duration=60_000,
         ),
     )
-    yield (
-        "animated, transparent",
-        avif(clear, range="limited", save_all=True, append_images=[half], duration=60_000),
-    )
+    content = avif(clear, range="limited", save_all=True, append_images=[half], duration=60_000)
+    yield "animated, transparent", content
     for angle in range(4):
         yield f"turned by {angle}", having(turn(angle))
     for axis in range(2):
@@ -797,19 +747,15 @@ def avifs() -> Iterator[Kind]:
     yield "clean aperture, all", having(clap(WIDTH, HEIGHT, 0, 0))
     yield "clean aperture beyond the image", having(clap(64, 48, 60, 30))
     yield "clean aperture of nothing", having(_box(b"clap", bytes(32)))
-    yield (
-        "clean aperture, not whole",
-        having(_box(b"clap", struct.pack(">IIIIiIiI", 127, 2, 48, 1, 0, 1, 0, 1))),
-    )
+    content = having(_box(b"clap", struct.pack(">IIIIiIiI", 127, 2, 48, 1, 0, 1, 0, 1)))
+    yield "clean aperture, not whole", content
     yield "clean aperture, not essential", having(clap(64, 48, 0, 0), essential=False)
     yield "clean aperture and turned", having(clap(64, 48, 0, 0), turn(1))
     yield "clean aperture, mirrored", having(clap(64, 48, 0, 0), mirror(1))
     yield "clean aperture, turned and mirrored", having(clap(64, 48, 0, 0), turn(3), mirror(0))
     yield "clean aperture, middle, turned", having(clap(64, 48, 16, 8), turn(1))
-    yield (
-        "clean aperture, 4:2:0, odd origin",
-        with_properties(encoded(PICTURE, "AVIF", quality=95), clap(63, 47, 3, 3)),
-    )
+    content = with_properties(encoded(PICTURE, "AVIF", quality=95), clap(63, 47, 3, 3))
+    yield "clean aperture, 4:2:0, odd origin", content
     yield "clean aperture, transparent", with_properties(avif(clear), clap(64, 48, 0, 0))
     yield "pixels that are not square", having(_box(b"pasp", struct.pack(">II", 2, 1)))
     yield "unknown property", having(_box(b"abcd", bytes(4)), essential=False)
