@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -171,7 +172,7 @@ def test_an_interrupted_run_goes_on_with_all_it_began_with(study, calls, images,
     (folder,) = (study / "runs").iterdir()
     assert state_of(folder)["status"] == state_of(folder)["notebooks"]["01_one"]["status"] == "interrupted"
     said = capsys.readouterr().err
-    assert said.count("\n") == 2 and f"Interrupted. Go on with: {sys.executable}" in said
+    assert said.count("\n") == 2 and f"Interrupted. Go on with: {shlex.quote(sys.executable)}" in said
     assert f"--from 01 --out runs/{folder.name}" in said
 
     calls.interrupt = ""
