@@ -94,10 +94,8 @@ def fetch(
             body, location = _exchange(url, policy, budget, ends_at)
             if not location:
                 return body
-            raw = location.encode(
-                "latin-1"
-            )  # as http.client decodes headers; browsers take a space for a slip
-            try:
+            raw = location.encode("latin-1")  # as http.client decodes headers
+            try:  # browsers take a space for a slip
                 location = raw.decode().replace(" ", "%20")
             except UnicodeDecodeError:
                 location = urllib.parse.quote(raw, safe=bytes(range(0x21, 0x7F)))

@@ -30,8 +30,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 def load_image(source: str | os.PathLike[str] | bytes, size: int) -> np.ndarray:
     """Decodes an image and resizes it to a square.
 
-    An image that is not square is squeezed, since a crop can lose the sea. The orientation is applied, transparency is laid over white, and palette, greyscale,
-    CMYK and 16-bit images become 8-bit RGB. Of an animation the first frame counts. Colour profiles are ignored.
+    An image that is not square is squeezed, since a crop can lose the sea. The orientation is applied, transparency is
+    laid over white, and palette, greyscale, CMYK and 16-bit images become 8-bit RGB. Of an animation the first frame
+    counts. Colour profiles are ignored.
 
     Args:
         source: path of an image file, or its bytes.
