@@ -151,24 +151,15 @@ def _pack(builder: flatbuffers.Builder, value: str | list | tuple) -> int:
     return builder.EndObject()
 
 
+class _Aligned(flatbuffers.Builder):
+    """Aligns vectors of bytes, as buffers are: small processors read weights where they lie in the file."""
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
+        return super().StartVector(elemSize, numElems, ALIGNMENT if elemSize == 1 else alignment)
+
+
 def write_model(model: schema.ModelT) -> bytes:
     """A TFLite file of a model that was read by `ModelT.InitFromPackedBuf`."""
-    for buffer in model.buffers:
-        buffer.Pack = lambda builder, data=buffer.data: _pack_aligned(builder, data)
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = flatbuffers.Builder(size)
+    builder = _Aligned()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
-
-
-def _pack_aligned(builder: flatbuffers.Builder, data: np.ndarray | None) -> int:
-    """What the generated code does, but aligned: small processors read weights where they lie in the file."""
-    if data is not None:
-        builder.StartVector(1, len(data), ALIGNMENT)
-        builder.head -= len(data)
-        builder.Bytes[builder.head : builder.head + len(data)] = data.tobytes()
-        data = builder.EndVector()
-    schema.BufferStart(builder)
-    if data is not None:
-        schema.BufferAddData(builder, data)
-    return schema.BufferEnd(builder)

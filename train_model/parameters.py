@@ -6,9 +6,8 @@ sweeps check values before anything starts.
 """
 
 import ast
-import importlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,47 +20,32 @@ class ParameterError(ValueError):
 class Rule:
     """What a parameter may be, in words and as a test of one value; `many` for a list of such values."""
 
-    allowed: Callable[[], str]
+    allowed: str
     fits: Callable[[Any], bool]
     many: bool = False
 
 
-def _number(words: str, fits: Callable[[float], bool]) -> Rule:
-    def checked(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and fits(value)
-
-    return Rule(lambda: words, checked)
+def _number(words: str, fits: Callable[[float], bool], kinds: Any = (int, float)) -> Rule:
+    return Rule(words, lambda value: isinstance(value, kinds) and not isinstance(value, bool) and fits(value))
 
 
 def _whole(low: int, high: int) -> Rule:
-    rule = _number(f"a whole number, {low} to {high}", lambda value: low <= value <= high)
-    return Rule(rule.allowed, lambda value: isinstance(value, int) and rule.fits(value))
-
-
-def _list_of(rule: Rule) -> Rule:
-    return Rule(lambda: f"a list without repeats, at least one: {rule.allowed()}", rule.fits, many=True)
-
-
-def _name_in(module: str, table: str) -> Rule:
-    """A name in a table of another module, which is imported when first asked for."""
-
-    def names() -> Iterable[str]:
-        return getattr(importlib.import_module(f"train_model.{module}"), table)
-
-    return Rule(lambda: f"one of {', '.join(names())}", lambda value: value in names())
-
-
-def _backbones() -> list[str]:
-    """The keys of `train_model.backbones.BACKBONES`, read off its source: importing it takes Keras' seconds."""
-    tree = ast.parse(Path(__file__).with_name("backbones.py").read_text(encoding="utf-8"))
-    tables = (
-        node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
-    )
-    return [key.value for key in next(tables).keys if isinstance(key, ast.Constant)]
+    return _number(f"a whole number, {low} to {high}", lambda value: low <= value <= high, int)
 
 
 def _one_of(*names: str) -> Rule:
-    return Rule(lambda: f"one of {', '.join(names)}", lambda value: value in names)
+    return Rule(f"one of {', '.join(names)}", lambda value: value in names)
+
+
+def _name_in(module: str, table: str) -> Rule:
+    """A name in a table of another module, read off its source, since importing it may take Keras' seconds."""
+    tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))
+    (value,) = (node.value for node in tree.body if ast.unparse(node).startswith(f"{table} = "))
+    return _one_of(*(name.value for name in (value.keys if isinstance(value, ast.Dict) else value.elts)))
+
+
+def _list_of(rule: Rule) -> Rule:
+    return replace(rule, allowed=f"a list without repeats, at least one: {rule.allowed}", many=True)
 
 
 def _is_weights(value: Any) -> bool:
@@ -76,8 +60,8 @@ _COUNTS = ("epochs", "fit_epochs", "batch_size", "views", "repeats", "latency_ro
 _COUNTS += ("compared_images", "corrupted_images", "xception_images")
 
 RULES = {
-    "weights": Rule(lambda: "auto, imagenet or the path of a weights file", _is_weights),
-    "backbone": Rule(lambda: f"one of {', '.join(_backbones())}", lambda value: value in _backbones()),
+    "weights": Rule("auto, imagenet or the path of a weights file", _is_weights),
+    "backbone": _name_in("backbones", "BACKBONES"),
     "augmentation": _AUGMENTATION,
     "augmentations": _list_of(_AUGMENTATION),
     "chosen": _name_in("tflite", "FORMATS"),
@@ -99,10 +83,7 @@ RULES = {
 
 
 def check_parameters(**values: Any) -> None:
-    """Refuses values that are out of range, as `check_parameters(epochs=0)` is.
-
-    Args:
-        **values: parameters by name; names without a rule, such as folders, take anything.
+    """Refuses values that are out of range, as `epochs=0`; names without a rule, such as folders, take anything.
 
     Raises:
         ParameterError: the first value that is not allowed.
@@ -113,4 +94,4 @@ def check_parameters(**values: Any) -> None:
         members = values[name] if rule.many else [values[name]]
         fine = isinstance(members, list | tuple) and len(members) > 0 and all(map(rule.fits, members))
         if not fine or len(set(members)) < len(members):
-            raise ParameterError(f"Expected {name} to be {rule.allowed()}; found {values[name]!r}.")
+            raise ParameterError(f"Expected {name} to be {rule.allowed}; found {values[name]!r}.")

@@ -35,13 +35,14 @@ def test_what_is_allowed_is_said(name, value, allowed):
 
 
 def test_names_are_those_of_the_tables_that_define_them():
-    """The backbones' are read off their module's source, since importing it takes Keras' seconds."""
+    """They are read off the modules' sources, since importing one takes Keras' seconds."""
     from train_model.augmentation import AUGMENTATIONS
     from train_model.backbones import BACKBONES
+    from train_model.tflite import FORMATS
 
-    for name, table in (("backbone", BACKBONES), ("augmentation", AUGMENTATIONS)):
+    for name, table in (("backbone", BACKBONES), ("augmentation", AUGMENTATIONS), ("chosen", FORMATS)):
         assert all(map(RULES[name].fits, table))
-        assert RULES[name].allowed() == f"one of {', '.join(table)}"
+        assert RULES[name].allowed == f"one of {', '.join(table)}"
 
 
 def test_checking_imports_no_keras():
