@@ -17,13 +17,11 @@ class Augmentation:
 
     name: str
     description: str
-    transform: Transform | None  # one image `uint8 [size, size, 3]` to another one; None for no change
+    transform: Transform  # one image `uint8 [size, size, 3]` to another one
     version: int = 1  # raised when the pixels change, so that cached views of the old version are not used
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Changes every image of `uint8 [n, size, size, 3]` by its own random draw."""
-        if self.transform is None:
-            return images.copy()
         return np.stack([self.transform(image, rng) for image in images])
 
 
@@ -64,7 +62,7 @@ def _as_intended(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 AUGMENTATIONS = {
-    "none": Augmentation("none", "the image as it is", None),
+    "none": Augmentation("none", "the image as it is", lambda image, rng: image),
     "as_implemented": Augmentation(
         "as_implemented",
         "the original project's, as its code ran: upside-down flip, shifts of up to 10 pixels, zoom 0.9 to 1.1, "

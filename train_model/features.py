@@ -74,7 +74,7 @@ class View:
 
 
 def extract_features(
-    paths: Sequence[str | os.PathLike[str]],
+    paths: Iterable[str | os.PathLike[str]],
     backbone: Backbone = BACKBONES["mobilenet"],
     *,
     weights: str = "auto",
@@ -90,10 +90,8 @@ def extract_features(
     the cache, so an interrupted call continues where it stopped.
 
     Args:
-        paths: image files.
         backbone: the frozen network, with `weights` as for `train_model.backbones.find_weights`.
         view: an augmented view; None for the image as it is.
-        cache: folder of the cache.
         engine: `litert` (XNNPACK, fastest on a CPU), `keras` (any backend, any GPU) or `auto`: Keras if it
             sees a GPU or doesn't run on TensorFlow, else LiteRT. They differ by about 2e-5 in a feature.
         model: a TFLite file from images to features, such as `quantised_extractor`'s; it replaces `engine`.
@@ -109,46 +107,33 @@ def extract_features(
     place = Path("features", f"{name}-v{VERSION}", view.key if view else "plain")
     with _usable(cache):
         known = _read_index([cache / place, SHIPPED_CACHE / place], backbone.features)
-    result = np.empty((len(paths), backbone.features), np.float32)
-    digests, missing = list(_in_order(_digest, paths)), []
-    for row, digest in enumerate(digests):
-        if digest in known:
-            result[row] = known[digest]
-        else:
-            missing.append(row)
+    digests = list(_in_order(_digest, paths))
+    missing = [row for row, digest in enumerate(digests) if digest not in known]
     progress = progress or (lambda done, total: None)
     progress(len(paths) - len(missing), len(paths))
-    if not missing:
-        return result
 
     def prepare(row: int) -> np.ndarray:
         if view:
             return view.apply(decoded(digests[row], paths[row], backbone.input_size), digests[row])
         return load_image(paths[row], backbone.input_size)
 
-    compute = functools.partial(compute_litert, model) if model else _engine(backbone, weights, engine, cache)
-    fresh: list[int] = []
-    for left, (row, features) in enumerate(
-        zip(missing, compute(prepare, missing), strict=True), 1 - len(missing)
-    ):
-        result[row] = features
-        fresh.append(row)
-        if len(fresh) == PART or not left:
-            with _usable(cache):
-                _write_part(cache / place, [digests[r] for r in fresh], result[fresh])
-            fresh = []
-        progress(len(paths) + left, len(paths))
-    return result
+    if missing:
+        computed = _engine(backbone, weights, engine, cache, model)(prepare, missing)
+    for start in range(0, len(missing), PART):
+        part = [digests[row] for row in missing[start : start + PART]]
+        for done, digest in enumerate(part, len(paths) - len(missing) + start + 1):
+            known[digest] = next(computed)
+            progress(done, len(paths))
+        with _usable(cache):
+            _write_part(cache / place, part, [known[digest] for digest in part])
+    return np.array([known[digest] for digest in digests], np.float32).reshape(-1, backbone.features)
 
 
 def image_features(
-    images: np.ndarray,
-    backbone: Backbone = BACKBONES["mobilenet"],
-    weights: str = "auto",
-    cache: Path = CACHE,
+    images: np.ndarray, backbone: Backbone = BACKBONES["mobilenet"], weights: str = "auto"
 ) -> np.ndarray:
     """As `extract_features`, of images in memory, `uint8 [n, size, size, 3]`; they are not kept."""
-    compute = _engine(backbone, weights, "auto", cache)
+    compute = _engine(backbone, weights, "auto", CACHE)
     return np.stack(list(compute(images.__getitem__, range(len(images)))))
 
 
@@ -180,7 +165,11 @@ def gpu_available() -> bool:
         return False
 
 
-def _engine(backbone: Backbone, weights: str, engine: str, cache: Path) -> Callable:
+def _engine(
+    backbone: Backbone, weights: str, engine: str, cache: Path, model: Path | None = None
+) -> Callable:
+    if model:
+        return functools.partial(compute_litert, model)
     if engine == "auto":
         engine = "keras" if gpu_available() or keras.backend.backend() != "tensorflow" else "litert"
     if engine == "keras":
@@ -193,7 +182,7 @@ def _engine(backbone: Backbone, weights: str, engine: str, cache: Path) -> Calla
 def compute_litert(
     model: bytes | Path, prepare: Callable[[int], np.ndarray], rows: Iterable[int]
 ) -> Iterator[np.ndarray]:
-    """A TFLite model's answers to the images `prepare(row)`, in order: one thread per core, as many decode ahead."""
+    """A TFLite model's answers to the images `prepare(row)`, in order, on all cores, of which as many decode ahead."""
     answer = tflite.on_each_thread(model)
     return _in_order(lambda image: next(iter(answer(image).values())), _in_order(prepare, rows))
 
@@ -231,10 +220,7 @@ def _kept(cache: Path, name: str, make: Callable[[], bytes]) -> Path:
 
 
 def quantised_extractor(
-    paths: Sequence[Path],
-    backbone: Backbone = BACKBONES["mobilenet"],
-    weights: str = "auto",
-    cache: Path = CACHE,
+    paths: Sequence[Path], backbone: Backbone = BACKBONES["mobilenet"], weights: str = "auto"
 ) -> Path:
     """Path of the backbone up to its pooled features as an 8-bit TFLite file, as it is inside the served file.
 
@@ -247,7 +233,7 @@ def quantised_extractor(
         images = np.stack([load_image(path, backbone.input_size) for path in paths])
         return tflite.convert(feature_extractor(backbone, weights), "int8", images)
 
-    return _kept(cache, f"{_configuration(backbone, weights)}-int8-{digest}-v{VERSION}.tflite", convert)
+    return _kept(CACHE, f"{_configuration(backbone, weights)}-int8-{digest}-v{VERSION}.tflite", convert)
 
 
 def representative(paths: Sequence[str | os.PathLike[str]], count: int | None = None) -> list:
@@ -279,9 +265,9 @@ def _row_type(length: int) -> np.dtype:
     return np.dtype([("digest", "u1", 32), ("features", "<f4", length)])
 
 
-def _write_part(folder: Path, digests: list[bytes], features: np.ndarray) -> None:
+def _write_part(folder: Path, digests: list[bytes], features: list[np.ndarray]) -> None:
     """Adds a file to the cache, named by its content."""
-    rows = np.zeros(len(digests), _row_type(features.shape[1]))
+    rows = np.zeros(len(digests), _row_type(len(features[0])))
     rows["digest"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
     rows["features"] = features
     stream = io.BytesIO()

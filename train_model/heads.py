@@ -17,13 +17,15 @@ from scipy.special import softmax
 
 from train_model.metrics import loss_and_accuracy
 
+COLUMNS = ["learning_rate", "seed", "epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+
 
 @dataclass(frozen=True)
 class TrainedHeads:
     """The curves of a sweep, and the weights of every head, (learning rate, seed), after every epoch."""
 
-    # A row per head and epoch: `learning_rate`, `seed`, `epoch` (from 1), and `loss`, `accuracy`, `val_loss`,
-    # `val_accuracy` of the weights after the epoch, the first two on the views that it trained on.
+    # A row per head and epoch, of the weights after it: `COLUMNS`; the epoch counts from 1, and `loss` and `accuracy`
+    # are on the views that it trained on.
     history: pd.DataFrame
     kernels: dict[tuple[float, int], np.ndarray]  # `float32 [epochs, features, classes]` each
     biases: dict[tuple[float, int], np.ndarray]  # `float32 [epochs, classes]` each
@@ -75,7 +77,6 @@ def train_heads(
     seeds: Sequence[int] = (0,),
     epochs: int = 10,
     batch_size: int = 32,
-    progress: Callable[[int, int], None] | None = None,
 ) -> TrainedHeads:
     """Trains one head per learning rate and seed with Adam and cross-entropy.
 
@@ -83,9 +84,7 @@ def train_heads(
         features: `float32 [n, features]`; or a function from the epoch, from 0, to the features of that epoch's
             augmented view, rows in the same order.
         labels: `int [n]`; `validation_features` and `validation_labels` likewise.
-        learning_rates: all are trained in one pass.
         seeds: of the initial weights and of the order of the images; one pass each.
-        progress: called with (epochs done, epochs of all passes).
     """
     view = features if callable(features) else lambda epoch: features
     heads, length = len(learning_rates), validation_features.shape[1]
@@ -100,7 +99,7 @@ def train_heads(
         return (inputs @ kernel.weights + bias.weights).reshape(-1, heads, classes)
 
     rows = []
-    for number, seed in enumerate(seeds):
+    for seed in seeds:
         initial = ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((length, classes)))
         kernel = _Adam(np.tile(initial, heads), rates)
         bias = _Adam(np.zeros(heads * classes, np.float32), rates)
@@ -118,16 +117,11 @@ def train_heads(
             logits, val_logits = logits_of(seen), logits_of(validation_features)
             for head, rate in enumerate(learning_rates):
                 own = slice(head * classes, (head + 1) * classes)
-                kernels[rate, seed][epoch], biases[rate, seed][epoch] = (
-                    kernel.weights[:, own],
-                    bias.weights[own],
-                )
-                row = {"learning_rate": rate, "seed": seed, "epoch": epoch + 1}
-                row["loss"], row["accuracy"] = loss_and_accuracy(logits[:, head], labels)
+                kernels[rate, seed][epoch] = kernel.weights[:, own]
+                biases[rate, seed][epoch] = bias.weights[own]
+                trained = loss_and_accuracy(logits[:, head], labels)
                 validated = loss_and_accuracy(val_logits[:, head], validation_labels)
-                row["val_loss"], row["val_accuracy"] = validated
-                rows.append(row)
-            if progress:
-                progress(number * epochs + epoch + 1, len(seeds) * epochs)
-    history = pd.DataFrame(rows).sort_values(["learning_rate", "seed", "epoch"], ignore_index=True)
+                rows.append((rate, seed, epoch + 1, *trained, *validated))
+    history = pd.DataFrame(rows, columns=COLUMNS)
+    history = history.sort_values(["learning_rate", "seed", "epoch"], ignore_index=True)
     return TrainedHeads(history, kernels, biases)

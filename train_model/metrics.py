@@ -78,14 +78,11 @@ def per_class(truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[st
 
     Recall is missing where there is no image; the mean of the column is the macro average.
     """
-    columns = precision_recall_fscore_support(
-        truth, predicted, labels=range(len(class_names)), zero_division=0
-    )
-    names = ("precision", "recall", "f1", "images")
-    table = pd.DataFrame(dict(zip(names, columns, strict=True)), index=list(class_names))
-    shares = [share(predicted[truth == label] == label) for label in range(len(class_names))]
-    table["low"], table["high"] = [s.low for s in shares], [s.high for s in shares]
-    table.loc[table["images"] == 0, "recall"] = np.nan
+    labels = range(len(class_names))
+    recalls = [share(predicted[truth == label] == label) for label in labels]
+    table = pd.DataFrame(recalls, list(class_names)).rename(columns={"value": "recall", "trials": "images"})
+    scores = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
+    table["precision"], _, table["f1"], _ = scores
     return table[["precision", "recall", "low", "high", "f1", "images"]]
 
 
@@ -118,11 +115,10 @@ def multiply_adds(model: "keras.Model") -> int:
 
     total = 0
     for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D):
-            kernels = [weight for weight in layer.weights if len(weight.shape) == 4]
-            total += np.prod(layer.output.shape[1:3]) * sum(np.prod(kernel.shape) for kernel in kernels)
-        elif isinstance(layer, layers.Dense):
-            total += np.prod(layer.kernel.shape)
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D | layers.Dense):
+            kernels = [weight for weight in layer.weights if len(weight.shape) > 1]  # not the bias
+            places = np.prod(layer.output.shape[1:-1])
+            total += places * sum(np.prod(kernel.shape) for kernel in kernels)
     return int(total)
 
 
@@ -151,9 +147,7 @@ def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     return pd.DataFrame(rows, columns=["images", "confidence", "accuracy", "low", "high"])
 
 
-def calibration_error(
-    probabilities: np.ndarray, labels: np.ndarray, bins: int = 10, draws: int = 200, seed: int = 0
-) -> SimpleNamespace:
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, draws: int = 200) -> SimpleNamespace:
     """Signed gap between confidence and accuracy, and expected calibration error (ECE, Guo et al., ICML 2017).
 
     With confidence c_i, the highest probability, and r_i = 1 where the answer is right and else 0:
@@ -171,7 +165,7 @@ def calibration_error(
     """
     confidence, right = _confidence(probabilities, labels)
     mean, correct = float(confidence.mean()), share(right)
-    members, rng = _bins(confidence, bins), np.random.default_rng(seed)
+    members, rng = _bins(confidence), np.random.default_rng(0)
 
     def ece(hits: np.ndarray) -> float:
         excess = confidence - hits
@@ -191,7 +185,7 @@ def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     return probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
 
 
-def _bins(confidence: np.ndarray, bins: int) -> list[np.ndarray]:
+def _bins(confidence: np.ndarray, bins: int = 10) -> list[np.ndarray]:
     """Positions of the images in each bin, from the least confident; none is empty."""
     order = np.argsort(confidence, kind="stable")
     edges = np.searchsorted(confidence[order], np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1]))

@@ -34,8 +34,7 @@ def use_theme() -> None:
     rc = {"figure.figsize": (8, 4), "figure.dpi": 100, "figure.constrained_layout.use": True}
     rc |= {"axes.titleweight": "bold", "axes.titlesize": "medium"}
     rc |= {"axes.spines.top": False, "axes.spines.right": False}
-    sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
-    plt.rcParams.update(rc)
+    sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9, rc=rc)
     if get_ipython():  # twice the pixels, shown at the same size
         set_matplotlib_formats("retina")
 
@@ -66,14 +65,14 @@ def show_images(
     return figure
 
 
-def plot_confusion(matrix: np.ndarray, axis: plt.Axes, class_names: Sequence[str], title: str = "") -> None:
+def plot_confusion(matrix: np.ndarray, axis: plt.Axes, class_names: Sequence[str]) -> None:
     """Counts `[classes, classes]`, true classes in rows, shaded by their share; numbers and names only where they fit."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     few, names = len(class_names) <= 12, list(class_names) if len(class_names) <= 40 else False
     style = {"cmap": "Greys", "vmin": 0, "vmax": 1, "cbar": False, "square": True, "linewidths": int(few)}
     style |= {"annot": matrix if few else None, "fmt": "d", "xticklabels": names, "yticklabels": names}
     sns.heatmap(share, ax=axis, **style)
-    axis.set(xlabel="predicted", ylabel="true", title=title)
+    axis.set(xlabel="predicted", ylabel="true")
 
 
 def plot_curves(history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[plt.Axes], images: int) -> None:

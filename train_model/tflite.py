@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import platform
+import re
 import threading
 import time
 import warnings
@@ -27,15 +28,13 @@ if TYPE_CHECKING:  # running a model needs neither Keras nor TensorFlow
 FORMATS = ("float32", "float16", "dynamic_range", "int8")
 VERSION = 3  # of `convert`; raised when its files change, so that kept files of an older version are not used
 
-RUNTIMES = {
-    "litert": "ai_edge_litert",
-    "tflite_runtime": "tflite_runtime",
-}  # the service's; the original project's
+# The service's runtime and the original project's, which has no wheel for Python 3.12 and later
+RUNTIMES = {"litert": "ai_edge_litert", "tflite_runtime": "tflite_runtime"}
 ONE_SCALE = 9  # FULLY_CONNECTED's version for 8-bit weights with one scale and float inputs; tflite-runtime 2.14 has it
 
 
 def available_runtimes() -> list[str]:
-    """Names of the installed runtimes; `tflite_runtime` has no wheel for Python 3.12 and later."""
+    """Names of the installed runtimes."""
     return [name for name, module in RUNTIMES.items() if importlib.util.find_spec(module)]
 
 
@@ -142,20 +141,17 @@ def _run(name: str, images: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
 
 def processor() -> str:
     """Name of this machine's processor, without which a latency says little."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    linux = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)", linux.read_text() if linux.is_file() else "", re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
 
 
 def convert(
     model: "keras.Model", kind: str, representative: np.ndarray | None = None, *, corrected: bool = True
 ) -> bytes:
-    """Converts a Keras model to the bytes of a TFLite file, whose input is `image`, its outputs in alphabetical order.
+    """Converts a Keras model of images `[n, h, w, 3]` to the bytes of a TFLite file, outputs in alphabetical order.
 
     Args:
-        model: takes `[n, h, w, 3]` pixels of levels 0 to 255.
         kind: `float32`; `float16` (weights in half precision); `dynamic_range` (weights in 8 bits, arithmetic
             in float32 where it must be); `int8` (weights and activations in 8 bits from the first convolution
             to the last, everything before and after in float32; `uint8` input, `float32` outputs).
@@ -178,14 +174,11 @@ def convert(
             f"Expected Keras on TensorFlow for a conversion to TFLite, found it on {keras.backend.backend()}: run this "
             "without KERAS_BACKEND, or with KERAS_BACKEND=tensorflow."
         )
-    from train_model.quantization import corrected as corrected_model
+    from train_model.quantization import corrected as mend
 
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # the converter warns of statistics that are not wanted
-        if kind == "int8" and corrected:
-            stack.enter_context(corrected_model(model, representative))
-        stack.enter_context(quiet_stderr())
+    mended = mend(model, representative) if kind == "int8" and corrected else contextlib.nullcontext()
+    # The converter warns of statistics that are not wanted.
+    with warnings.catch_warnings(action="ignore"), mended, quiet_stderr():
         # A fixed batch of one lets the runtime plan its memory once.
         image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
         graph = tf.function(lambda image: model(image, training=False)).get_concrete_function(image)
