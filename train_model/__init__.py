@@ -8,3 +8,5 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # It also warns of compiling a function anew, which many small models in one notebook do on purpose.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
+# Keras calls .h5 legacy at each saving; readers of the original project expect it.
+logging.getLogger("absl").addFilter(lambda record: "HDF5 file" not in record.getMessage())

@@ -7,7 +7,6 @@ The head is the original project's, a dense layer with softmax, with L2:
 The problem is convex, so it has one solution, which scikit-learn's solver finds.
 """
 
-import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from data_prep_eda.files import replacing
 from train_model.backbones import BACKBONES, Backbone, assemble
-from train_model.out_of_scope import OodScore, fit_ood_score
+from train_model.out_of_scope import OodScore, fit_ood_score, unit_length
 from train_model.parameters import ParameterError
 from train_model.record import MODEL, opened_alone, read_metrics
 
@@ -127,8 +126,7 @@ def held_out_scores(
     n_folds = min(FOLDS, len(np.unique(groups)), np.bincount(strata).max())
     if n_folds < 2:
         return np.zeros(0)
-    with warnings.catch_warnings():  # of strata with fewer images than folds
-        warnings.simplefilter("ignore", UserWarning)
+    with warnings.catch_warnings(action="ignore"):  # of strata with fewer images than folds
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
         splits = list(folds.split(features, strata, groups))
     scores = []
@@ -143,7 +141,7 @@ def held_out_scores(
 
 def _alike(features: np.ndarray) -> np.ndarray:
     """Group numbers `[n]` that put images together whose features are nearly the same: copies, shots of one series."""
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    unit = unit_length(features)
     blocks = [csr_array(unit[start : start + 1000] @ unit.T > ALIKE) for start in range(0, len(unit), 1000)]
     return connected_components(vstack(blocks), directed=False)[1]
 
@@ -152,14 +150,8 @@ def save_model(model: keras.Model, folder: Path) -> list[Path]:
     """Saves a model as `.keras` and, as the original project did, as `.h5`; returns the two files."""
     files = [folder / f"{MODEL}{suffix}" for suffix in (".keras", ".h5")]  # Keras goes by the suffix
     for path in files:
-        with replacing(path) as part, warnings.catch_warnings():
-            # Keras calls .h5 legacy each time; readers of the original project expect it.
-            warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
-            try:
-                model.save(part)
-            finally:
-                logging.disable(logging.NOTSET)
+        with replacing(path) as part:
+            model.save(part)
     return files
 
 

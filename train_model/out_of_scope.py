@@ -44,7 +44,7 @@ class OodScore:
         return {
             "evidence": features @ self.evidence_kernel,
             "lead": (features @ self.lead_kernel + self.lead_bias).max(axis=1),
-            "nearness": (_unit(features) @ self.prototypes).max(axis=1),
+            "nearness": (unit_length(features) @ self.prototypes).max(axis=1),
         }
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def fit_ood_score(
     labels: np.ndarray,
     kernel: np.ndarray,
     bias: np.ndarray,
-    others: np.ndarray | None = None,
+    others: np.ndarray,
     seed: int = 0,
 ) -> OodScore:
     """Fits the score, whose threshold is yet to be set, to training images and the `kernel` and `bias` of a head.
@@ -92,13 +92,13 @@ def fit_ood_score(
     lead_kernel, lead_bias = kernel - kernel.mean(axis=1, keepdims=True), bias - bias.mean()
     lead_scale = WEIGHTS["lead"] / (features @ lead_kernel + lead_bias).max(axis=1).std()
 
-    unit = _unit(features)
+    unit = unit_length(features)
     centres = [_centres(unit[labels == label], len(unit), seed) for label in np.unique(labels)]
-    prototypes = _unit(np.concatenate(centres)).T
+    prototypes = unit_length(np.concatenate(centres)).T
     nearness_scale = WEIGHTS["nearness"] / max((unit @ prototypes).max(axis=1).std(), 0.01)
 
     evidence_kernel = np.zeros(features.shape[1])
-    if others is not None and len(others):
+    if len(others):
         both, known = np.concatenate([features, others]), np.r_[np.ones(len(features)), np.zeros(len(others))]
         regression = LogisticRegression(C=1 / (2 * L2 * len(both)), max_iter=1000).fit(both, known)
         evidence_kernel = regression.coef_[0] * WEIGHTS["evidence"] / (features @ regression.coef_[0]).std()
@@ -132,5 +132,6 @@ def threshold(scores: np.ndarray, keep: float) -> float:
     return float(min(ordered[0] - MARGIN, ordered.mean() - reach))
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Features `[n, features]` scaled to length 1, as Keras' `UnitNormalization` does."""
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

@@ -94,7 +94,7 @@ def test_every_class_has_prototypes_of_its_own_however_rare():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], (500, 500, 4))
     features = np.abs(3 * np.eye(3, FEATURES)[labels] + 0.3 * rng.normal(size=(1004, FEATURES)))
-    score = fit_ood_score(features, labels, np.eye(FEATURES, 3), np.zeros(3))
+    score = fit_ood_score(features, labels, np.eye(FEATURES, 3), np.zeros(3), features[:0])
     nearest = score.prototypes[:3].argmax(axis=0)
     assert set(nearest) == {0, 1, 2} and score.prototypes.shape[1] <= 66
     nearness = score.parts(features)["nearness"]
@@ -106,7 +106,7 @@ def test_two_classes_or_two_hundred(classes):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(classes), 3)
     features = np.abs(np.eye(classes, 256)[labels] * 4 + rng.normal(size=(len(labels), 256)))
-    score = fit_ood_score(features, labels, np.eye(256, classes), np.zeros(classes))
+    score = fit_ood_score(features, labels, np.eye(256, classes), np.zeros(classes), features[:0])
     assert score.prototypes.shape == (256, classes) if classes > 64 else score.prototypes.shape[1] >= classes
     assert np.isfinite(score(features)).all()
 

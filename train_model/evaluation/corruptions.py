@@ -27,13 +27,13 @@ class Corruption:
     strengths: tuple[float, ...]  # five of them, from mild to severe
     change: Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
-    def __call__(self, images: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
+    def __call__(self, images: np.ndarray, strength: float) -> np.ndarray:
         """Corrupts images `uint8 [n, size, size, 3]`, image i by the same draw in every run."""
         changed = [
-            self.change(Image.fromarray(image), strength, np.random.default_rng([seed, number]))
+            self.change(Image.fromarray(image), strength, np.random.default_rng([0, number]))
             for number, image in enumerate(images)
         ]
-        return np.stack([np.asarray(image, dtype=np.uint8) for image in changed])
+        return np.stack(changed)
 
 
 def _rounded(pixels: np.ndarray) -> Image.Image:
@@ -155,14 +155,13 @@ def robustness_table(
     of the worst class), `log_loss`.
     """
     clean, rows = _scores(predict(images), truth), []
-    total = sum(1 + len(corruption.strengths) for corruption in corruptions.values())
     for name, corruption in corruptions.items():
         for level, strength in enumerate((np.nan, *corruption.strengths)):
             scores = _scores(predict(corruption(images, strength)), truth) if level else clean
             row = {"corruption": name, "unit": corruption.unit, "level": level, "strength": strength}
             rows.append(row | scores)
             if progress:
-                progress(len(rows), total)
+                progress(len(rows), 6 * len(corruptions))
     return pd.DataFrame(rows)
 
 

@@ -56,6 +56,19 @@ def elsewhere(sources: Sequence[str], name: str) -> np.ndarray:
     return families(sources) != families([name])[0]
 
 
+def head_accuracy(
+    features: np.ndarray, labels: np.ndarray, train: np.ndarray, tested: np.ndarray, l2: float
+) -> float:
+    """Accuracy on the images at the positions `tested` of a head fitted to those at `train`."""
+    kernel, bias = fit_head(features[train], labels[train], l2, labels.max() + 1)
+    return ((features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]).mean()
+
+
+def bootstrap_counts(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n images is drawn, `[draws, n]`, where n are drawn with replacement."""
+    return rng.multinomial(n, np.full(n, 1 / n), draws)
+
+
 def accuracy_table(
     right: np.ndarray, sources: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> pd.DataFrame:
@@ -89,7 +102,7 @@ def compare(right: Mapping[str, np.ndarray], sources: np.ndarray, reference: str
     rng, draws = np.random.default_rng(0), np.zeros((RESAMPLES, len(names)))
     for source in by_source.index:
         part = by_image[sources == source].to_numpy()
-        counts = rng.multinomial(len(part), np.full(len(part), 1 / len(part)), RESAMPLES)
+        counts = bootstrap_counts(len(part), RESAMPLES, rng)
         draws += counts @ (part - part[:, [names.index(reference)]]) / len(part) / len(by_source)
     tail = 0.05 / max(1, len(names) - 1) / 2
     table["difference"] = table["mean"] - table.loc[reference, "mean"]
@@ -117,25 +130,21 @@ def variety_curve(
     """
     rng, rows, family, present = np.random.default_rng(seed), [], families(sources), np.unique(labels)
     for name, (train, tested) in left_out.items():
-        donors = {donor: train[family[train] == donor] for donor in dict.fromkeys(family[train])}
-        counts = {
-            donor: np.unique(labels[members], return_counts=True)[1] for donor, members in donors.items()
-        }
-        complete = [donor for donor, count in counts.items() if len(count) == len(present)]
-        if not complete:
+        counts = pd.crosstab(family[train], labels[train])
+        counts = counts.reindex(index=pd.unique(family[train]), columns=present).replace(0, np.nan)
+        fewest, complete = counts.min(axis=1), counts.notna().all(axis=1)
+        if not complete.any():
             continue
-        most = min(max(sizes), max(counts[donor].min() for donor in complete))
-        enough = [donor for donor, count in counts.items() if count.min() >= most]
-        mixes = [[donor] for donor in complete if donor in enough] + ([enough] if len(enough) > 1 else [])
+        most = int(min(max(sizes), fewest[complete].max()))
+        enough = fewest.index[fewest >= most]
+        mixes = [[donor] for donor in enough if complete[donor]] + [list(enough)] * (len(enough) > 1)
         per_class = sorted({min(size, most) for size in sizes})
         for mix, size, _ in itertools.product(mixes, per_class, range(draws)):
             drawn = []
             for label in present:
-                pools = [donors[donor][labels[donors[donor]] == label] for donor in mix]
+                pools = [train[(family[train] == donor) & (labels[train] == label)] for donor in mix]
                 pools = [rng.permutation(pool) for pool in pools if len(pool)]
                 drawn += [pool[: max(1, size // len(pools))] for pool in pools]
-            drawn = np.concatenate(drawn)
-            kernel, bias = fit_head(features[drawn], labels[drawn], l2, labels.max() + 1)
-            hits = (features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]
-            rows.append((name, " + ".join(mix), size, hits.mean()))
+            hits = head_accuracy(features, labels, np.concatenate(drawn), tested, l2)
+            rows.append((name, " + ".join(mix), size, hits))
     return pd.DataFrame(rows, columns=["left_out", "trained_on", "per_class", "accuracy"])

@@ -9,10 +9,10 @@ from sklearn.covariance import ShrunkCovariance
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
-from train_model.evaluation.leave_one_source_out import TEST, elsewhere
+from train_model.evaluation.leave_one_source_out import TEST, bootstrap_counts, elsewhere
 from train_model.final_model import fit_head
 from train_model.metrics import auroc
-from train_model.out_of_scope import L2, fit_ood_score
+from train_model.out_of_scope import L2, fit_ood_score, unit_length
 
 # Features `[n, features]` to scores `[n]`; higher is more like a class.
 Score = Callable[[np.ndarray], np.ndarray]
@@ -29,15 +29,15 @@ def fit_scores(
     """
     kernel, bias = fit_head(features, labels, l2, classes)
     served = fit_ood_score(features, labels, kernel, bias, others, seed)
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    unit = unit_length(features)
     neighbours = NearestNeighbors(n_neighbors=min(5, len(features)), metric="cosine").fit(features)
     means = {label: unit[labels == label].mean(axis=0) for label in np.unique(labels)}
     deviations = unit - np.stack([means[label] for label in labels])
     covariance = ShrunkCovariance(shrinkage=0.7, assume_centered=True).fit(deviations)
 
     def mahalanobis(f: np.ndarray) -> np.ndarray:
-        g = f / np.linalg.norm(f, axis=1, keepdims=True)
-        return -np.min([covariance.mahalanobis(g - mean) for mean in means.values()], axis=0)
+        distances = [covariance.mahalanobis(unit_length(f) - mean) for mean in means.values()]
+        return -np.min(distances, axis=0)
 
     scores = {
         "highest probability": lambda f: log_softmax(f @ kernel + bias, axis=1).max(axis=1),
@@ -78,7 +78,7 @@ def auroc_table(
     """
     rng, values, draws = np.random.default_rng(0), {}, {}
     for source, (scores, known, others) in held_out.items():
-        counts = [rng.multinomial(len(x), np.full(len(x), 1 / len(x)), RESAMPLES) for x in (known, others)]
+        counts = [bootstrap_counts(len(images), RESAMPLES, rng) for images in (known, others)]
         pairs = {name: (score(known), score(others)) for name, score in scores.items()}
         values[source] = {name: auroc(*pair) for name, pair in pairs.items()}
         resampled = {name: _resampled_auroc(*pair, *counts) for name, pair in pairs.items()}

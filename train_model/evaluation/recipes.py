@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from train_model.evaluation.leave_one_source_out import head_accuracy
 from train_model.final_model import fit_head
 from train_model.heads import train_heads
 
@@ -41,26 +42,21 @@ def recipes(
         views = data.views[augmentation][:, train] if augmentation else ()
         return np.concatenate([data.features[train], *views]), np.tile(data.labels[train], 1 + len(views))
 
-    def dense(
-        augmentation: str | None, train: np.ndarray, tested: np.ndarray, by_rarity: bool = False
-    ) -> np.ndarray:
-        features, labels = with_views(augmentation, train)
-        importance = _rarity(data.subcategories[train], labels) if by_rarity else None
-        kernel, bias = fit_head(features, labels, l2, data.classes, importance)
+    def dense(augmentation: str | None, train: np.ndarray, tested: np.ndarray) -> np.ndarray:
+        kernel, bias = fit_head(*with_views(augmentation, train), l2, data.classes)
+        return (tested @ kernel + bias)[None]
+
+    def rare_weighted(augmentation: None, train: np.ndarray, tested: np.ndarray) -> np.ndarray:
+        importance = _rarity(data.subcategories[train], data.labels[train])
+        kernel, bias = fit_head(data.features[train], data.labels[train], l2, data.classes, importance)
         return (tested @ kernel + bias)[None]
 
     def original(augmentation: str | None, train: np.ndarray, tested: np.ndarray) -> np.ndarray:
         views = data.views[augmentation] if augmentation else data.features[None]
+        settings = {"classes": data.classes, "seeds": seeds, "epochs": epochs}
+        known = (lambda epoch: views[epoch % len(views)][train]), data.labels[train]
         unused = data.features[train[:1]], data.labels[train[:1]]  # no validation: the last epoch counts
-        heads = train_heads(
-            lambda epoch: views[epoch % len(views)][train],
-            data.labels[train],
-            *unused,
-            [learning_rate],
-            classes=data.classes,
-            seeds=seeds,
-            epochs=epochs,
-        )
+        heads = train_heads(*known, *unused, [learning_rate], **settings)
         last = heads.history[heads.history["epoch"] == epochs]
         return np.stack([heads.logits(row, tested) for _, row in last.iterrows()])
 
@@ -74,22 +70,22 @@ def recipes(
         answers[:, present] = model.predict_log_proba(tested)
         return answers[None]
 
-    rare_weighted = functools.partial(dense, by_rarity=True)
-    candidates = (
-        ("dense layer with L2", dense, None),
-        ("original project", original, None),
-        ("original project, its augmentation", original, "as_implemented"),
-        ("original project, augmentation as intended", original, "as_intended"),
-        ("rare subcategories weighted", rare_weighted, None),
-        ("discriminant", discriminant, None),
-        ("dense layer, random corruptions", dense, "random_corruptions"),
-        ("discriminant, random corruptions", discriminant, "random_corruptions"),
-    )
+    candidates = {
+        "dense layer with L2": (dense, None),
+        "original project": (original, None),
+        "original project, its augmentation": (original, "as_implemented"),
+        "original project, augmentation as intended": (original, "as_intended"),
+        "rare subcategories weighted": (rare_weighted, None),
+        "discriminant": (discriminant, None),
+        "dense layer, random corruptions": (dense, "random_corruptions"),
+        "discriminant, random corruptions": (discriminant, "random_corruptions"),
+    }
+    if data.subcategories is None:
+        del candidates["rare subcategories weighted"]
     return {
         name: functools.partial(recipe, augmentation)
-        for name, recipe, augmentation in candidates
+        for name, (recipe, augmentation) in candidates.items()
         if augmentation in (None, *data.views)
-        and (recipe is not rare_weighted or data.subcategories is not None)
     }
 
 
@@ -114,9 +110,8 @@ def strength_curve(
         order = rng.permutation(train)
         drawn = np.concatenate([order[labels[order] == label][:size] for label in np.unique(labels[train])])
         for l2 in strengths:
-            kernel, bias = fit_head(features[drawn], labels[drawn], l2, labels.max() + 1)
-            hits = (features[tested] @ kernel + bias).argmax(axis=1) == labels[tested]
-            rows.append({"tested": name, "per_class": size, "l2": l2, "accuracy": hits.mean()})
+            hits = head_accuracy(features, labels, drawn, tested, l2)
+            rows.append({"tested": name, "per_class": size, "l2": l2, "accuracy": hits})
         if progress:
             progress(done, len(settings))
     return pd.DataFrame(rows)
