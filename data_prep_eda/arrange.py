@@ -59,10 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     place, out = options.source.expanduser(), options.out.expanduser()
     try:
-        with members_on_disk(place, out) as (members, total), one_at_a_time(out):
+        with one_at_a_time(out):
             collection = Collection(out, wanted())
-            for _ in collection.gather(members, names(options.name), total):
-                pass
+            collection.gather(members_on_disk(place, out), names(options.name))
+            if not collection.available:
+                found = f"found none. Of a published archive, say which: --as {' or '.join(PUBLISHED)}"
+                raise AcquisitionError(f"Expected images of the manifest in {printable(place)}, {found}.")
             for source in {path.split("/")[0] for path in collection.available}:
                 collection.write_missing(f"{source}/")
     except AcquisitionError as error:
@@ -71,19 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"Cannot use {printable(error.filename or place)}: {error.strerror}.", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was arranged is kept; the same command goes on.", file=sys.stderr)
-        return 130
-    for path, reason in collection.rejected.items():
-        print(f"left out: {path}: {reason}", file=sys.stderr)
-    if not collection.available:
-        hint = "" if options.name else f" Of a published archive, say which: --as {' or '.join(PUBLISHED)}."
-        print(f"Expected images of the manifest in {printable(place)}, found none.{hint}", file=sys.stderr)
-        return 1
-    print(collection.table())
-    if not collection.complete:
-        print(f"What a source lacks is listed in {printable(out)}/<source>/missing.txt.")
-    print(end=collection.differing())
+    print(f"{collection.table()}\n{collection.differing()}", end="")
+    print(f"What a source lacks is listed in {printable(out)}/<source>/missing.txt.")
     return 0
 
 

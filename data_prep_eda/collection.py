@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -12,9 +12,6 @@ from tqdm import tqdm
 from data_prep_eda.archives import Member, read_image
 from data_prep_eda.dataset import first_ten
 from data_prep_eda.files import clear_leavings, replacing, write_text
-from data_prep_eda.preprocessing import ImageError, load_image
-
-ATTEMPTS = 3  # unusable members for one image, after which no further one is tried
 
 
 def match(path: str, names: Mapping[str, str]) -> str | None:
@@ -36,13 +33,13 @@ class Collection:
         out: the folder.
         wanted: path in it of each image, such as `coast/a.jpg`, to its SHA-256, or to "" where any image will do.
         available: the paths at which there is an image.
-        rejected: path to the reason why a member couldn't be used.
+        rejected: path to the reason why the member of its name couldn't be used.
     """
 
     def __init__(self, out: Path, wanted: dict[str, str]) -> None:
         self.out, self.wanted = out, wanted
         self.rejected: dict[str, str] = {}
-        for folder in {(out / path).parent for path in wanted}:
+        for folder in {out, *((out / path).parent for path in wanted)}:
             clear_leavings(folder)
         self.available = {path for path in wanted if (out / path).is_file()}
 
@@ -50,46 +47,27 @@ class Collection:
     def complete(self) -> bool:
         return len(self.available) == len(self.wanted)
 
-    def forget_damaged(self) -> None:
-        """Lets what isn't a whole image be fetched again; it stays until then."""
-        for path in sorted(self.available):
-            try:
-                load_image(self.out / path, 32)
-            except ImageError:
-                self.available.remove(path)
+    def gather(self, members: Iterable[Member], names: Mapping[str, str], total: int | None = None) -> None:
+        """Takes what is wanted out of members until nothing is missing; the first one of an image's name counts.
 
-    def gather(
-        self, members: Iterable[Member], names: Mapping[str, str], total: int | None, start: int = 0
-    ) -> Iterator[Member]:
-        """Takes what is wanted out of members, until nothing is missing, and yields each when it is dealt with.
-
-        `names` is what `match` knows the images by. For the progress bar, `start` is the position of the first member
-        and `total` that behind the last one, where it is known.
+        `names` is what `match` knows the images by, and `total` the bytes that the progress bar may count to.
         """
-        attempts: Counter[str] = Counter()
-        pace = {"mininterval": 0.2 if sys.stderr.isatty() else 30}  # a log file needs no animation
-        with tqdm(total=total, initial=start, desc="Images", unit="B", unit_scale=True, **pace) as bar:
+        pace = 0.2 if sys.stderr.isatty() else 30  # a log file needs no animation
+        with tqdm(desc="Images", total=total, unit="B", unit_scale=True, mininterval=pace) as bar:
             for member in members:
                 path = match(member.path, names)
-                if path in self.wanted and path not in self.available and attempts[path] < ATTEMPTS:
-                    attempts[path] += not member.oddity
-                    self.offer(path, member)
+                if path in self.wanted and path not in self.available and path not in self.rejected:
+                    content, fault = read_image(member)
+                    if fault:
+                        self.rejected[path] = fault
+                    else:
+                        with replacing(self.out / path) as part:
+                            part.write_bytes(content)
+                        self.available.add(path)
                 bar.set_postfix_str(f"{len(self.available)}/{len(self.wanted)} images", refresh=False)
-                bar.update(member.end - bar.n)
-                yield member
+                bar.update(member.size)
                 if self.complete:
                     return
-
-    def offer(self, path: str, member: Member) -> None:
-        """Keeps a member as an image if it is one."""
-        content, fault = read_image(member)
-        if fault:
-            self.rejected[path] = fault
-            return
-        with replacing(self.out / path) as part:
-            part.write_bytes(content)
-        self.available.add(path)
-        self.rejected.pop(path, None)
 
     def table(self) -> str:
         """How many images are wanted, found and missing in each folder, as text."""
@@ -105,19 +83,15 @@ class Collection:
     def differing(self) -> str:
         """A sentence on images that aren't those of the manifest to the byte; empty if there are none."""
         paths = [path for path, digest in self.digests().items() if self.wanted[path] not in ("", digest)]
-        return f"Not the study's files, byte for byte: {first_ten(paths)}.\n" if paths else ""
+        advice = "To take one anew, delete it and run the command again"
+        return f"Not the study's files, byte for byte: {first_ten(paths)}. {advice}.\n" if paths else ""
 
     def write_missing(self, folder: str = "") -> None:
         """Lists in `missing.txt` what isn't in the folder, or in one inside of it, with the reason."""
         missing = sorted(path for path in self.wanted.keys() - self.available if path.startswith(folder))
-        lines = (f"{p.removeprefix(folder)}: {self.rejected.get(p, 'not in the source')}\n" for p in missing)
-        write_list(self.out / folder / "missing.txt", lines)
-
-
-def write_list(path: Path, lines: Iterable[str]) -> None:
-    """Writes a text file of lines if it says something new; an empty one is removed."""
-    text = "".join(lines)
-    if not text:
-        path.unlink(missing_ok=True)
-    elif not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
+        lines = [f"{p.removeprefix(folder)}: {self.rejected.get(p, 'not in the source')}\n" for p in missing]
+        path = self.out / folder / "missing.txt"
+        if lines:
+            write_text(path, "".join(lines))
+        else:
+            path.unlink(missing_ok=True)

@@ -12,10 +12,6 @@ from data_prep_eda.files import clear_leavings, replacing
 MARK = b"written by the scene classifier"  # comment of its archives, by which it knows them again
 
 
-class ForeignFile(DatasetError):
-    """A file that this project did not write, and therefore does not replace."""
-
-
 def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
     """Writes files into a zip, whole or not at all and always the same bytes, unless it holds exactly these already.
 
@@ -27,7 +23,7 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
         Whether it was written.
 
     Raises:
-        ForeignFile: there is a file that was not written here.
+        DatasetError: there is a file that was not written here, which is therefore left alone.
     """
     entries = [(printable(name), path.stat().st_size, crc32(path.read_bytes())) for name, path in content]
     if archive.exists():
@@ -39,7 +35,7 @@ def write_zip(archive: Path, content: Sequence[tuple[str, Path]]) -> bool:
             return False
         if comment != MARK:
             found = "found another file. It is left alone; name another one with --zip"
-            raise ForeignFile(f"Expected {archive} to be free or written by this command, {found}.")
+            raise DatasetError(f"Expected {archive} to be free or written by this command, {found}.")
     clear_leavings(archive.parent, archive.name)
     with replacing(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as target:
         target.comment = MARK

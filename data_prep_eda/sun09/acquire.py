@@ -13,16 +13,15 @@ import functools
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from data_prep_eda import split
-from data_prep_eda.archives import CHUNK, AcquisitionError, members_on_disk, tar_members
+from data_prep_eda.archives import AcquisitionError, Member, members_on_disk, tar_members
 from data_prep_eda.cache import REPOSITORY
-from data_prep_eda.collection import Collection, write_list
+from data_prep_eda.collection import Collection
 from data_prep_eda.dataset import DatasetError
-from data_prep_eda.files import clear_leavings, one_at_a_time, write_json
+from data_prep_eda.files import one_at_a_time, write_json, write_text
 from data_prep_eda.manifests import MANIFEST, read_manifest
 from data_prep_eda.sun09.webfile import WebFile
 from data_prep_eda.zips import write_zip
@@ -30,7 +29,7 @@ from data_prep_eda.zips import write_zip
 ARCHIVE_URL = "http://groups.csail.mit.edu/vision/Hcontext/data/sun09.tar"
 IMAGE_FOLDER = "static_sun09_database"  # the folder of the archive in which the images lie flat
 POSITION = ".position.json"  # in the folder of the images: how far a web archive was read
-NOTE_EVERY = 2**21  # bytes without an image, after which that is noted
+PIECE = 2**23  # bytes that are asked for at a time, and after which the position is noted
 
 
 @functools.cache
@@ -42,11 +41,8 @@ def wanted() -> dict[str, str]:
 @functools.cache
 def names() -> dict[str, str]:
     """What the images are known by, as `collection.match` reads it: in these folders, or at the top."""
-    known = {}
-    for path in wanted():
-        name = path.split("/")[1]
-        known |= dict.fromkeys((path, f"{IMAGE_FOLDER}/{name}", name), path)
-    return known
+    files = [(path, path.split("/")[1]) for path in wanted()]
+    return {key: path for path, name in files for key in (path, f"{IMAGE_FOLDER}/{name}", name)}
 
 
 def acquire(source: str, out: Path, archive: Path | None = None, **connection: float) -> Collection:
@@ -62,18 +58,12 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
         AcquisitionError: the source can't be read to its end, or holds none of the images.
     """
     with one_at_a_time(out):
-        clear_leavings(out)
         collection = Collection(out, wanted())
-        collection.forget_damaged()
         if not collection.complete:
             if source.startswith(("http://", "https://")):
                 _from_web(source, collection, connection)
-            elif "://" in source:
-                raise AcquisitionError(f"Expected an http or https address, or a path, found {source}.")
             else:
-                with members_on_disk(Path(source).expanduser(), out) as (members, total):
-                    for _ in collection.gather(members, names(), total):
-                        pass
+                collection.gather(members_on_disk(Path(source).expanduser(), out), names())
         if not collection.available:
             found = f"none of the {len(wanted())}, in a folder {IMAGE_FOLDER}/ or one per class"
             why = "".join(f" {name}: {reason}." for name, reason in [*collection.rejected.items()][:1])
@@ -82,7 +72,7 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
             (out / POSITION).unlink(missing_ok=True)
         collection.write_missing()
         digests = collection.digests()
-        write_list(out / "checksums.sha256", (f"{digest}  {path}\n" for path, digest in digests.items()))
+        write_text(out / "checksums.sha256", "".join(f"{digests[path]}  {path}\n" for path in digests))
         # An archive that was read from is the user's, wherever it lies.
         if archive is not None and archive.resolve() != Path(source).expanduser().resolve():
             write_zip(archive, [(path, out / path) for path in (*digests, "checksums.sha256")])
@@ -90,35 +80,25 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
 
 
 def _from_web(url: str, collection: Collection, connection: dict[str, float]) -> None:
-    note: dict[str, Any] = {}
-    position = collection.out / POSITION
-    with contextlib.suppress(OSError, ValueError):
-        note = json.loads(position.read_text(encoding="utf-8"))
-    if note and (note["url"] != url or note["images"] > len(collection.available)):
-        note = {}  # another address, or images from before are gone
-    start = 0 if note.get("end") else note.get("offset", 0)
-    try:
-        file = WebFile(url, start, note.get("identity"), **connection)
-    except AcquisitionError:
-        if not note:
-            raise
-        note, start = {}, 0  # of another archive
-        file = WebFile(url, **connection)
-    with io.BufferedReader(file, CHUNK) as stream:
-        collection.rejected |= note.get("rejected", {})
-        if note.get("end"):
-            return
-        members, plain = tar_members(stream, start)
-        noted = None
-        for member in collection.gather(members, names(), file.identity[2] if plain else None, start):
-            mark = (len(collection.available), member.end // NOTE_EVERY)
-            if plain and mark != noted:  # else the position is not one in the file on the server
-                noted = mark
-                note = {"url": url, "identity": file.identity, "offset": member.end}
-                note |= {"images": len(collection.available), "rejected": collection.rejected}
+    file, position = WebFile(url, **connection), collection.out / POSITION
+
+    def noted(members: Iterator[Member], start: int) -> Iterator[Member]:
+        for member in members:
+            yield member
+            if member.end >= start + PIECE:
+                start = member.end
+                note = {"url": url, "identity": file.identity, "offset": start}
+                note |= {"images": sorted(collection.available), "rejected": collection.rejected}
                 write_json(position, note)
-        if note:
-            write_json(position, note | {"end": True})
+
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or an earlier release's
+        note = json.loads(position.read_text(encoding="utf-8"))
+        same = note["url"] == url and note["identity"] == file.identity
+        if same and collection.available.issuperset(note["images"]):  # else some from before are gone
+            file.position, collection.rejected = note["offset"], note["rejected"]
+    start = file.position
+    with io.BufferedReader(file, PIECE) as stream:
+        collection.gather(noted(tar_members(stream, start), start), names(), file.identity[2] - start)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,129 +1,89 @@
-"""A file on a web server, read from front to back, that survives dropped connections."""
+"""A file on a web server, read by HTTP range requests; a request that fails is made again."""
 
-import http.client
 import io
-import string
+import itertools
+import re
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
+from urllib.request import getproxies, proxy_bypass
 
+import urllib3
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError, ProtocolError
 
-from data_prep_eda.archives import BLOCK, CHUNK, AcquisitionError
+from data_prep_eda.archives import AcquisitionError
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
-ADVICE = "Check the address, or name a copy available: --source sun09.tar."
+REDIRECTS = urllib3.Retry(None, connect=False, read=False, other=False, redirect=9)  # all else: `_request`
+ADVICE = "Check the address, or download the file and name it: --source sun09.tar."
 KEPT = "What was found is kept. Run the command again to continue."
 
 
 class WebFile(io.RawIOBase):
-    """A reader for `io.BufferedReader` that asks for the rest with an HTTP range request after a fault.
+    """A reader for `io.BufferedReader`, of which each request fills the buffer.
 
     Args:
-        url: http or https address; spaces and letters outside ASCII are encoded.
-        position: byte to begin with.
-        identity: entity tag, date and length of the version to go on with; None for any.
-        retries: attempts without any progress before giving up.
+        url: http or https address.
+        retries: further attempts at a request.
         timeout: seconds without a byte that count as a stall.
-        pause: seconds before the first new attempt; doubles with each further one.
+        pause: seconds before the second attempt; doubles with each further one.
+
+    Attributes:
+        position: the byte that is read next.
+        identity: entity tag, date and length, by which another version of the file is known.
 
     Raises:
-        AcquisitionError: there is no such file, or another version of it; from reading, too.
+        AcquisitionError: there is no such file, or another version of it by now; from reading, too.
     """
 
-    def __init__(
-        self,
-        url: str,
-        position: int = 0,
-        identity: list | None = None,
-        *,
-        retries: int = 6,
-        timeout: float = 30.0,
-        pause: float = 1.0,
-    ) -> None:
-        super().__init__()
-        # As browsers do; what is encoded already, and what has a meaning in an address, stays.
-        self.url = urllib.parse.quote(url, safe=string.punctuation, errors="surrogateescape")
-        self.position, self.identity = position, identity
-        self._retries, self._timeout, self._pause = retries, timeout, pause
-        self._pieces = self._receive()
-        self._rest = next(self._pieces, b"")
+    def __init__(self, url: str, *, retries: int = 6, timeout: float = 30.0, pause: float = 1.0) -> None:
+        self.url, self.position, self.identity = url, 0, None
+        self._retries, self._pause = retries, pause
+        scheme, _, host = url.split("/")[:3]
+        proxy = None if proxy_bypass(host) else getproxies().get(scheme.rstrip(":"))
+        settings = {"timeout": timeout, "retries": REDIRECTS}
+        self._pool = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
+        self._request(1)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:
-        """Reads what has come, a block at least; returns the number of bytes, 0 at the end of the file."""
-        while len(self._rest) < BLOCK and (piece := next(self._pieces, b"")):
-            self._rest += piece
-        n = min(len(buffer), len(self._rest))
-        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
-        return n
+        """Reads what comes in one answer; returns the number of bytes, 0 at the end of the file."""
+        size = min(len(buffer), self.identity[2] - self.position)
+        content = self._request(size) if size > 0 else b""
+        buffer[: len(content)] = content
+        self.position += len(content)
+        return len(content)
 
-    def close(self) -> None:
-        self._pieces.close()
-        super().close()
-
-    def _receive(self) -> Iterator[bytes]:
-        """The bytes as they come, over as many connections as it takes."""
-        failures, wait = 0, self._pause
-        while True:
+    def _request(self, size: int) -> bytes:
+        """Some bytes from the position on, in as many attempts as it takes."""
+        for attempt in itertools.count():
             try:
-                with self._connect() as response:
-                    self._begin(response)
-                    while piece := response.read1(CHUNK):
-                        self.position += len(piece)
-                        failures, wait = 0, self._pause
-                        yield piece
-                if self.position >= (self.identity[2] or 0):
-                    return
-                reason = "the connection ended early"
-            except (OSError, http.client.HTTPException) as error:
-                reason = getattr(error, "reason", None) or error
-            failures += 1
-            if failures > self._retries:
-                found = f"no way on after {self._retries} more attempts ({reason}). {KEPT}"
-                raise AcquisitionError(f"Expected the archive from {self.url}, found {found}")
-            tqdm.write(f"Connection lost at {self.position / 1e6:,.0f} MB ({reason}); again in {wait:.0f} s.")
-            time.sleep(wait)
-            wait = min(2 * wait, 60)
+                return self._attempt(size)
+            except ValueError as error:
+                raise AcquisitionError(f"Expected an address, found {self.url} ({error}). {ADVICE}") from None
+            except HTTPError as error:
+                if attempt == self._retries:
+                    found = f"found no way on after {attempt} more attempts ({error.args[0]})"
+                    raise AcquisitionError(f"Expected the archive from {self.url}, {found}. {KEPT}") from None
+                wait = self._pause * 2 ** min(attempt, 6)
+                tqdm.write(f"Connection lost ({error.args[0]}); again in {wait:.0f} s.")
+                time.sleep(wait)
 
-    def _connect(self) -> http.client.HTTPResponse:
-        headers = {"Accept-Encoding": "identity", "User-Agent": "scene-classifier"}
-        if self.position:
-            headers["Range"] = f"bytes={self.position}-"
-        try:
-            request = urllib.request.Request(self.url, headers=headers)
-            return urllib.request.urlopen(request, timeout=self._timeout)
-        except urllib.error.HTTPError as error:
-            error.close()
-            answer = f"the server answered {error.code} {error.reason}"
-            if error.code in BUSY:
-                raise ConnectionError(answer) from None
-            raise AcquisitionError(f"Expected the archive at {self.url}, {answer}. {ADVICE}") from None
-        except (ValueError, http.client.InvalidURL) as error:
-            found = f"{self.url} ({error}). {ADVICE}"
-            raise AcquisitionError(f"Expected a valid address, found {found}") from None
-
-    def _begin(self, response: http.client.HTTPResponse) -> None:
-        """Sees to it that the response is this file, and puts it to the position."""
-        before, length = self.position, response.headers.get("Content-Length", "")
-        if response.status == 206:
-            span, _, length = response.headers.get("Content-Range", "").partition("/")
-            if not span.startswith(f"bytes {self.position}-"):
-                expected = f"the archive from byte {self.position} on"
-                raise AcquisitionError(f"Expected {expected}, the server sent {span!r}. {ADVICE}")
-            before = 0
-        size = int(length) if length.isdigit() else None
-        identity = [response.headers.get("ETag"), response.headers.get("Last-Modified"), size]
-        if self.identity not in (None, identity):
-            found = "found that it changed on the server"
-            raise AcquisitionError(f"Expected one archive at {self.url}, {found}. {KEPT}")
-        self.identity = identity
-        while before:  # no ranges: pass over what was already read
-            passed = len(response.read(min(CHUNK, before)))
-            if not passed:
-                raise ConnectionError("the connection ended early")
-            before -= passed
+    def _attempt(self, size: int) -> bytes:
+        headers = {"Range": f"bytes={self.position}-{self.position + size - 1}"}
+        with self._pool.request("GET", self.url, headers=headers, preload_content=False) as response:
+            answer = f"the server answered {response.status} {response.reason}"
+            if response.status in BUSY:
+                raise ProtocolError(answer)
+            span = response.headers.get("Content-Range", "")
+            part = re.fullmatch(rf"bytes {self.position}-\d+/(\d{{1,18}})", span)
+            if response.status != 206 or not part:
+                raise AcquisitionError(f"Expected a part of {self.url} (HTTP Range), {answer}. {ADVICE}")
+            identity = [response.headers.get("ETag"), response.headers.get("Last-Modified"), int(part[1])]
+            if self.identity not in (None, identity):
+                raise AcquisitionError(f"Expected one archive at {self.url}, found that it changed. {KEPT}")
+            self.identity = identity
+            if content := response.read(size, decode_content=False):
+                return content
+            raise ProtocolError("the connection ended early")

@@ -1,19 +1,16 @@
 """Archives, as people have them and as an attacker makes them: memory stays flat, damage is a sentence."""
 
-import bz2
 import gzip
 import io
-import lzma
 import tarfile
 import tracemalloc
 import zipfile
 
 import pytest
 
-from data_prep_eda import archives
 from data_prep_eda.archives import AcquisitionError, members_on_disk, read_image
 
-PACKERS = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+PACKERS = {"": bytes, ".gz": gzip.compress}
 
 
 def write_tar(path, form, pack, content=b"x" * 1000):
@@ -31,8 +28,7 @@ def write_tar(path, form, pack, content=b"x" * 1000):
 
 
 def listed(path):
-    with members_on_disk(path, path.parent / "out") as (members, _):
-        return [(member.path, member.oddity or member.read()) for member in members]
+    return [(member.path, member.read()) for member in members_on_disk(path, path.parent / "out")]
 
 
 @pytest.mark.parametrize("pack", PACKERS)
@@ -40,27 +36,16 @@ def listed(path):
 def test_tars_are_read_as_tarfile_reads_them(tmp_path, pack, form):
     path = write_tar(tmp_path / f"a.tar{pack}", form, PACKERS[pack])
     with tarfile.open(path) as archive:
-        expected = [
-            (
-                info.name,
-                archive.extractfile(info).read()
-                if info.isreg()
-                else "a link, device or folder in the archive, not a file",
-            )
-            for info in archive
-        ]
+        expected = [(info.name, archive.extractfile(info).read()) for info in archive if info.isreg()]
     assert listed(path) == expected
 
 
-@pytest.mark.parametrize("pack", [".gz", ".bz2", ".xz"])
-def test_what_unpacks_to_much_takes_no_memory(tmp_path, pack):
+def test_what_unpacks_to_much_takes_no_memory(tmp_path):
     info = tarfile.TarInfo("big.jpg")
     info.size = 2**26
-    path = tmp_path / f"a.tar{pack}"
-    path.write_bytes(PACKERS[pack](info.tobuf() + bytes(2**26) + bytes(1024)))
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf() + bytes(2**26) + bytes(1024)))
     tracemalloc.start()
-    with members_on_disk(path, tmp_path) as (members, _):
-        (fault,) = [read_image(member)[1] for member in members]
+    (fault,) = [read_image(member)[1] for member in members_on_disk(tmp_path / "a.tar.gz", tmp_path)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert fault == f"claims {2**26} bytes, more than an image has"
@@ -76,17 +61,15 @@ def test_headers_of_a_sparse_file_are_passed_over_however_many_they_are(tmp_path
     more, last = bytearray(512), bytes(512)
     more[504] = 1
     (tmp_path / "a.tar").write_bytes(bytes(head) + bytes(more) * 5000 + last + bytes(512) + bytes(1024))
-    ((name, oddity),) = listed(tmp_path / "a.tar")
-    assert name == "sparse.jpg" and "not a file" in oddity
+    assert listed(tmp_path / "a.tar") == []
 
 
 @pytest.mark.parametrize(
     ("kind", "size", "form", "sentence"),
     [
         (tarfile.XHDTYPE, 6 * 2**30, tarfile.USTAR_FORMAT, "a header claims 6442450944 bytes"),
-        (tarfile.REGTYPE, 2**42, tarfile.GNU_FORMAT, f"a member claims {2**42} bytes"),
-        (tarfile.REGTYPE, 2**42, tarfile.PAX_FORMAT, f"a member claims {2**42} bytes"),
-        (tarfile.REGTYPE, -2048, tarfile.PAX_FORMAT, "a member claims -2048 bytes"),
+        (tarfile.REGTYPE, 2**42, tarfile.GNU_FORMAT, "it ends too early"),
+        (tarfile.REGTYPE, -2048, tarfile.PAX_FORMAT, "a header points backwards"),
     ],
 )
 def test_absurd_sizes_are_refused(tmp_path, kind, size, form, sentence):
@@ -94,7 +77,7 @@ def test_absurd_sizes_are_refused(tmp_path, kind, size, form, sentence):
     info.type, info.size = kind, size
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(form) + bytes(20_480)))
     with pytest.raises(AcquisitionError, match=sentence):
-        listed(tmp_path / "a.tar.gz")
+        [read_image(member) for member in members_on_disk(tmp_path / "a.tar.gz", tmp_path)]
 
 
 def test_headers_without_end_are_refused(tmp_path):
@@ -106,14 +89,7 @@ def test_headers_without_end_are_refused(tmp_path):
             listed(tmp_path / "a.tar.gz")
 
 
-def test_xz_that_asks_for_much_memory_is_refused(tmp_path, monkeypatch):
-    path = write_tar(tmp_path / "a.tar.xz", tarfile.GNU_FORMAT, lzma.compress)
-    monkeypatch.setattr(archives, "MAX_WINDOW", 2**16)
-    with pytest.raises(AcquisitionError, match="Memory usage limit"):
-        listed(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"no archive at all", bytes(100)])
+@pytest.mark.parametrize("content", [b"", b"no archive at all", bytes(100), b"\xfd7zXZ\0" * 99])
 def test_what_is_no_archive_is_a_sentence(tmp_path, content):
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(AcquisitionError, match="Expected a whole tar archive"):
@@ -130,15 +106,14 @@ def zipped(path, content, method=zipfile.ZIP_DEFLATED):
 def test_a_damaged_member_of_a_zip_is_named_and_the_next_one_read(tmp_path):
     path = zipped(tmp_path / "a.zip", bytes(range(256)) * 40)
     path.write_bytes(path.read_bytes().replace(path.read_bytes()[45:60], b"\xff" * 15))
-    with members_on_disk(path, tmp_path) as (members, _):
-        first, second = members
-        assert "unreadable in its archive" in read_image(first)[1] and second.read() == b"whole"
+    first, second = (read_image(member)[1] for member in members_on_disk(path, tmp_path))
+    assert "unreadable in its archive" in first and "not an image" in second
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_unpack_without_bounds_are_named(tmp_path, method):
-    with members_on_disk(zipped(tmp_path / "a.zip", b"x" * 999, method), tmp_path) as (members, _):
-        assert "unpack it and name the folder" in read_image(next(members))[1]
+    members = members_on_disk(zipped(tmp_path / "a.zip", b"x" * 999, method), tmp_path)
+    assert "unpack it and name the folder" in read_image(next(members))[1]
 
 
 def test_a_zip_whose_directory_is_huge_is_refused_before_it_is_read(tmp_path):

@@ -5,7 +5,8 @@ import zipfile
 
 import pytest
 
-from data_prep_eda.zips import ForeignFile, write_zip
+from data_prep_eda.dataset import DatasetError
+from data_prep_eda.zips import write_zip
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_a_zip_of_somebody_elses_is_left_alone(content, tmp_path):
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
         archive.writestr("thesis.txt", "years of work")
     before = (tmp_path / "data.zip").read_bytes()
-    with pytest.raises(ForeignFile, match="left alone; name another one with --zip"):
+    with pytest.raises(DatasetError, match="left alone; name another one with --zip"):
         write_zip(tmp_path / "data.zip", content)
     assert (tmp_path / "data.zip").read_bytes() == before
 

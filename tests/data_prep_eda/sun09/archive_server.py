@@ -13,7 +13,6 @@ class Server(http.server.ThreadingHTTPServer):
     Attributes:
         content: what it serves.
         claimed: the length that it announces, if not the true one.
-        kind: content type.
         ranges: whether it honours range requests.
         tag: entity tag.
         statuses: answers to the next requests; then 200.
@@ -25,7 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    content, claimed, kind, ranges, tag, throttle = b"", None, "application/x-tar", True, '"one"', 0.0
+    content, claimed, ranges, tag, throttle = b"", None, True, '"one"', 0.0
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -40,34 +39,34 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.paths.append(self.path)
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked else 0
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"])
+        start, end = int(asked[1]), int(asked[2]) + 1
         server.asked.append(start)
         if server.statuses:
             self.send_error(server.statuses.pop(0))
             return
         length = server.claimed or len(server.content)
-        if start and server.ranges:
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{length - 1}/{length}")
-        else:
-            start = 0
-            self.send_response(200)
-        self.send_header("Content-Type", server.kind)
-        self.send_header("Content-Length", str(length - start))
+        if start >= length:
+            self.send_error(416)
+            return
+        end = min(end, length)
+        self.send_response(206 if server.ranges else 200)
+        if server.ranges:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{length}")
+        self.send_header("Content-Length", str(end - start))
         self.send_header("ETag", server.tag)
         self.end_headers()
         drop = server.drops.pop(0) if server.drops else None
         stall = server.stalls.pop(0) if server.stalls else None
         with contextlib.suppress(OSError):
-            for position in range(start, len(server.content), 4096):
+            for position in range(start, min(end, len(server.content)), 4096):
                 if drop is not None and position - start >= drop:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
                 if stall is not None and position - start >= stall:
                     time.sleep(1.5)
                     return
-                self.wfile.write(server.content[position : position + 4096])
+                self.wfile.write(server.content[position : min(position + 4096, end)])
                 if server.throttle:
                     time.sleep(server.throttle)
 

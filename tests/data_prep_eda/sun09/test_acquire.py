@@ -4,7 +4,6 @@ import contextlib
 import errno
 import hashlib
 import io
-import json
 import multiprocessing
 import os
 import random
@@ -70,9 +69,10 @@ def make_tar(names, mode: str = "w", top: str = "sun09/", extra=lambda archive: 
 
 @pytest.fixture
 def few(monkeypatch):
-    """Only 58 images are wanted."""
+    """Only 58 images are wanted, and little is asked for at a time."""
     wanted = {f"{label}/{name}": "" for name, label in FEW.items()}
     monkeypatch.setattr(sun09, "wanted", lambda: wanted)
+    monkeypatch.setattr(sun09, "PIECE", 2**14)
     return FEW
 
 
@@ -111,10 +111,11 @@ def test_whole_archive_over_the_web(server, tmp_path, capsys):
     assert re.search(r"coast +405 +405 +0\n", said) and re.search(r"total +1158 +1158 +0\n", said)
     subprocess.run(["sha256sum", "--check", "--quiet", "checksums.sha256"], cwd=out, check=True)
 
-    before = [(p, p.stat().st_mtime_ns) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    before = [(p, p.stat().st_ino) for p in sorted(tmp_path.rglob("*.[jz]*"))]
+    asked = len(server.asked)
     assert main(["--source", server.url, "--out", str(out)]) == 0  # again: changes nothing, asks for nothing
-    assert before == [(p, p.stat().st_mtime_ns) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
-    assert len(server.asked) == 1
+    assert before == [(p, p.stat().st_ino) for p in sorted(tmp_path.rglob("*.[jz]*"))]
+    assert len(server.asked) == asked
 
 
 def test_stops_as_soon_as_all_are_found(server, few, tmp_path):
@@ -124,73 +125,51 @@ def test_stops_as_soon_as_all_are_found(server, few, tmp_path):
     assert tree(tmp_path / "out") == expected(few)
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        {"drops": [40_000, 100, 60_000, 0]},
-        {"drops": [40_000, 60_000], "ranges": False},
-        {"stalls": [50_000]},
-        {"statuses": [503, 429]},
-    ],
-    ids=["dropped", "dropped, no ranges", "silent", "busy"],
-)
-def test_faults_are_survived(server, few, tmp_path, trouble):
-    vars(server).update(content=make_tar(few), **trouble)
-    faults = sum(len(of) for of in trouble.values() if isinstance(of, list))
-    fetch(server.url, tmp_path / "out", retries=4)
-    assert tree(tmp_path / "out") == expected(few)
-    assert len(server.asked) == 1 + faults
-    if "drops" in trouble:
-        assert all(start > 0 for start in server.asked[1:]), "what was read is not asked for again"
-
-
-@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
-def test_next_run_continues(server, few, tmp_path, ranges):
-    server.content, server.ranges = make_tar(few), ranges
-    server.drops = [80_000, 0, 0, 0] if ranges else [80_000] * 4
+def stopped(server, out):
+    """A first run, whose connection breaks off in the middle and doesn't come back."""
+    server.content, server.drops = make_tar(FEW), [None] * 6 + [0] * 99
     with pytest.raises(AcquisitionError, match="What was found is kept"):
-        fetch(server.url, tmp_path / "out")
+        fetch(server.url, out)
+    server.drops.clear()
+    server.asked.clear()
+
+
+def test_next_run_continues(server, few, tmp_path):
+    stopped(server, tmp_path / "out")
     kept = [path for path in tree(tmp_path / "out") if path.endswith(".jpg")]
     assert 0 < len(kept) < len(few)
-    assert_nothing_half_written(tmp_path / "out")
-    server.asked.clear()
-    server.drops.clear()
     fetch(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
-    assert server.asked[0] > 60_000
+    assert server.asked[1] > 60_000
 
 
 def test_changed_archive_is_read_from_the_start(server, few, tmp_path):
-    server.content, server.drops = make_tar(few), [80_000, 0, 0, 0]
-    with pytest.raises(AcquisitionError):
-        fetch(server.url, tmp_path / "out")
+    stopped(server, tmp_path / "out")
     server.content, server.tag = make_tar(reversed(few)), '"two"'
-    server.drops.clear()
     fetch(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:300])])
-def test_deleted_or_damaged_image_is_fetched_again(server, few, tmp_path, harm):
-    server.content, server.drops = make_tar(few), [80_000, 0, 0, 0]
-    with pytest.raises(AcquisitionError):
-        fetch(server.url, tmp_path / "out")
-    server.drops.clear()
-    harm(next((tmp_path / "out/coast").iterdir()))  # lies before the noted position
+def test_deleted_image_is_fetched_again(server, few, tmp_path):
+    stopped(server, tmp_path / "out")
+    next((tmp_path / "out/coast").iterdir()).unlink()  # lies before the noted position
     fetch(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
 
 
 def test_missing_images_are_listed_and_no_obstacle(server, few, tmp_path, capsys):
-    absent = list(few)[:3]
-    server.content = make_tar(list(few)[3:])
-    assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 0
-    listed = (tmp_path / "out/missing.txt").read_text().splitlines()
-    assert listed == [f"{few[name]}/{name}: not in the source" for name in sorted(absent)]
-    assert "Missing: 3" in capsys.readouterr().out
-    read = len(server.asked)
-    assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 0
-    assert server.asked[read:] == [0]  # looks whether the archive changed, doesn't read it again
+    absent, broken = list(few)[1:4], next(iter(few))
+    server.content = make_tar(
+        list(few)[4:], extra=lambda archive: add(archive, f"{IMAGE_FOLDER}/{broken}", b"no image")
+    )
+    for _ in range(2):
+        server.asked.clear()
+        assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 0
+        listed = dict(line.split(": ", 1) for line in (tmp_path / "out/missing.txt").read_text().splitlines())
+        assert listed.pop(f"{few[broken]}/{broken}").startswith("not an image")
+        assert listed == {f"{few[name]}/{name}": "not in the source" for name in absent}
+        assert "Missing: 4" in capsys.readouterr().out
+    assert len(server.asked) <= 3, "the second run reads on where the first one ended"
 
 
 @pytest.mark.parametrize(
@@ -198,16 +177,10 @@ def test_missing_images_are_listed_and_no_obstacle(server, few, tmp_path, capsys
     [
         ({"statuses": [404]}, "the server answered 404"),
         ({"statuses": [500] * 9}, r"no way on after 2 more attempts \(the server answered 500"),
-        (
-            {"kind": "text/html; charset=utf-8", "content": b"<html>moved</html>"},
-            "found a web page",
-        ),
-        ({"content": b"  <!DOCTYPE html><title>Log in</title>" * 40}, "found a web page"),
-        ({"content": b"\x89PNG" * 5000}, "truncated or damaged, or something else"),
-        ({"content": b""}, "truncated or damaged, or something else"),
+        ({"content": b"<html>moved</html>"}, "truncated or damaged, or something else"),
         ({"content": b"\0" * 10_240}, "found none of the 58"),
     ],
-    ids=["404", "500", "HTML", "HTML as tar", "not a tar", "empty file", "empty archive"],
+    ids=["404", "500", "no tar", "empty archive"],
 )
 def test_server_trouble_is_one_sentence_and_a_code(server, few, tmp_path, capsys, trouble, sentence):
     for name, value in trouble.items():
@@ -219,7 +192,7 @@ def test_server_trouble_is_one_sentence_and_a_code(server, few, tmp_path, capsys
     assert not tree(tmp_path / "out")
 
 
-@pytest.mark.parametrize("how", ["in an image", "between members", "damaged header", "in transit"])
+@pytest.mark.parametrize("how", ["in an image", "between members", "damaged header"])
 def test_truncated_or_damaged_archive_keeps_what_was_whole(server, few, tmp_path, how):
     whole = make_tar(few)
     with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
@@ -229,20 +202,18 @@ def test_truncated_or_damaged_archive_keeps_what_was_whole(server, few, tmp_path
     server.content = whole[:cut]
     if how == "damaged header":
         server.content = whole[: middle.offset] + b"garbage!" * 64 + whole[middle.offset + 512 :]
-    if how == "in transit":
-        server.content, server.claimed = whole[: middle.offset], len(whole)
     with pytest.raises(AcquisitionError, match="What was found is kept"):
         fetch(server.url, tmp_path / "out")
     assert_nothing_half_written(tmp_path / "out")
     assert len([path for path in tree(tmp_path / "out") if path.endswith(".jpg")]) == len(few) // 2
-    server.content, server.claimed, server.tag = whole, None, '"mended"'
+    server.content, server.tag = whole, '"mended"'
     fetch(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
 
 
 def test_hostile_members_do_no_harm(few, tmp_path):
-    bomb, link, text, big, late, sparse = list(few)[:6]
-    names = list(few)[6:]
+    bomb, link, text, big = list(few)[:4]
+    names = list(few)[4:]
     folder = f"sun09/Images/{IMAGE_FOLDER}"
     square = io.BytesIO()
     Image.new("1", (9000, 9000)).save(square, "PNG")  # 81 megapixels in 10 kB
@@ -255,21 +226,18 @@ def test_hostile_members_do_no_harm(few, tmp_path):
         add(archive, f"{folder}/{link}", type=tarfile.SYMTYPE, linkname="/etc/passwd")
         add(archive, f"{folder}/{text}", b"#!/bin/sh\nrm -rf ~\n")
         add(archive, f"{folder}/{big}", bytes(MAX_BYTES + 1))
-        add(archive, f"{folder}/{sparse}", type=tarfile.FIFOTYPE)
-        for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.LNKTYPE):
-            add(archive, f"{folder}/{late}", type=kind, linkname="x")
-        add(archive, f"{folder}/{late}", PHOTOGRAPHS[late][:200])
-        add(archive, f"{folder}/{late}", PHOTOGRAPHS[late])  # at last the true one
-        add(archive, f"{folder}/{late}", PHOTOGRAPHS[names[0]])  # a duplicate: the first good one stays
+        for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            add(archive, f"{folder}/{names[2]}", type=kind, linkname="x")
+        add(archive, f"{folder}/{names[2]}", PHOTOGRAPHS[names[2]])
+        add(archive, f"{folder}/{names[2]}", PHOTOGRAPHS[names[0]])  # the first one counts
 
     (tmp_path / "sun09.tar").write_bytes(make_tar(names, extra=hostile))
-    found = acquire(str(tmp_path / "sun09.tar"), tmp_path / "out")
+    acquire(str(tmp_path / "sun09.tar"), tmp_path / "out")
     result = tree(tmp_path / "out")
     listed = result.pop("missing.txt").decode()
-    assert result == expected([*names, late])
-    assert {path.split("/")[1] for path in found.rejected} == {bomb, link, text, big, sparse}
+    assert result == expected(names) and len(listed.splitlines()) == 4
     assert f"{bomb}: 9000x9000 pixels" in listed or f"{bomb}: more than 64 megapixels" in listed
-    assert f"{link}: a link, device or folder" in listed
+    assert f"{link}: not in the source" in listed
     assert f"{text}: not an image" in listed
     assert f"{big}: claims {MAX_BYTES + 1} bytes" in listed
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "sun09.tar"]
@@ -332,18 +300,13 @@ def local_source(kind: str, folder: Path) -> Path:
                 archive.writestr(f"data_sun09/{scene}/{name}", PHOTOGRAPHS[name])
         return folder / "data_sun09.zip"
     for name, scene in FEW.items():
-        place = {"class folders": scene, "flat folder": "", "unpacked archive": f"Images/{IMAGE_FOLDER}"}[
-            kind
-        ]
+        place = {"class folders": scene, "flat folder": "", "unpacked": f"Images/{IMAGE_FOLDER}"}[kind]
         (folder / "source" / place).mkdir(parents=True, exist_ok=True)
         (folder / "source" / place / name).write_bytes(PHOTOGRAPHS[name])
     return folder / "source"
 
 
-KINDS = ["tar", "tar.gz", "tar.bz2", "tar.xz", "zip", "class folders", "flat folder", "unpacked archive"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "class folders", "flat folder", "unpacked"])
 def test_sources_at_hand(few, tmp_path, kind):
     acquire(str(local_source(kind, tmp_path)), tmp_path / "out", tmp_path / "out.zip")
     assert tree(tmp_path / "out") == expected(few)
@@ -351,17 +314,10 @@ def test_sources_at_hand(few, tmp_path, kind):
     assert tree(tmp_path / "again") == expected(few)
 
 
-def test_compressed_archive_over_the_web(server, few, tmp_path):
-    server.content, server.drops = make_tar(few, mode="w:gz"), [5_000]
-    fetch(server.url, tmp_path / "out")
-    assert tree(tmp_path / "out") == expected(few)
-
-
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
         ("nowhere.tar", "found nothing"),
-        ("ftp://host/a.tar", "http or https"),
         ("cut.zip", "damaged"),
         ("odd.zip", r"damaged one \(zip file version 25.5\)"),
     ],
@@ -375,29 +331,20 @@ def test_bad_sources_are_one_sentence(few, tmp_path, monkeypatch, source, senten
         acquire(source, tmp_path / "out")
 
 
-@pytest.mark.parametrize(
-    ("number", "sentence"),
-    [
-        (errno.ENOSPC, "No space left on device. What was found is kept. Make room, or name another folder"),
-        (errno.EROFS, "found: Read-only file system"),
-    ],
-)
-def test_disk_trouble_is_one_sentence_and_leaves_whole_files(
-    few, tmp_path, monkeypatch, capsys, number, sentence
-):
+def test_a_full_disk_is_one_sentence_and_leaves_whole_files(few, tmp_path, monkeypatch, capsys):
     source = local_source("tar", tmp_path)
     real, calls = Path.write_bytes, iter(range(1000))
 
     def failing(path, content):
         if next(calls) == 9:
             real(path, content[:50])
-            raise OSError(number, os.strerror(number), str(path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         return real(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", failing)
     assert main(["--source", str(source), "--out", str(tmp_path / "out")]) == 1
     monkeypatch.undo()
-    assert sentence in capsys.readouterr().err
+    assert "No space left on device. What was found is kept. Make room, or name" in capsys.readouterr().err
     assert_nothing_half_written(tmp_path / "out")
     assert len(tree(tmp_path / "out")) == 9
 
@@ -425,20 +372,20 @@ def test_what_a_killed_run_left_is_cleared_away(few, tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(server, few, tmp_path, capsys, monkeypatch):
     server.content = make_tar(few)
-    real, calls = collection.Collection.offer, iter(range(1000))
+    real, calls = collection.read_image, iter(range(1000))
 
-    def interrupted(*arguments):
-        if next(calls) == 20:
+    def interrupted(member):
+        if next(calls) == 30:
             raise KeyboardInterrupt
-        return real(*arguments)
+        return real(member)
 
-    monkeypatch.setattr(collection.Collection, "offer", interrupted)
+    monkeypatch.setattr(collection, "read_image", interrupted)
     assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 130
     assert "same command continues" in capsys.readouterr().err
-    noted = json.loads((tmp_path / "out/.position.json").read_text())
-    assert noted["images"] == 20
+    server.asked.clear()
     assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 0
     assert tree(tmp_path / "out") == expected(few)
+    assert server.asked[1] > 60_000
 
 
 def test_killed_between_writing_and_renaming(server, few, tmp_path, monkeypatch):
@@ -474,16 +421,6 @@ def test_kill_9_at_any_moment(server, few, tmp_path, moment):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.zip"]
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.testzip() is None and len(archive.namelist()) == len(few) + 1
-
-
-def test_a_damaged_image_that_the_source_cannot_replace_stays(tmp_path):
-    """The folder may be the user's, and the file the only copy."""
-    whole, damaged = (tmp_path / "coast" / f"b_beach_coast_bea{number}.jpg" for number in (1, 10))
-    whole.parent.mkdir()
-    Image.new("RGB", (256, 256)).save(whole)
-    damaged.write_bytes(whole.read_bytes()[:300])
-    assert main(["--source", str(tmp_path), "--out", str(tmp_path)]) == 0
-    assert damaged.is_file() and damaged.name in (tmp_path / "missing.txt").read_text()
 
 
 def test_images_that_are_not_the_studys_are_named(few, tmp_path, monkeypatch, capsys):
