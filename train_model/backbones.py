@@ -9,8 +9,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from data_prep_eda.files import replacing
-
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -77,12 +75,10 @@ def _keras_folder() -> Path:
 
 
 def _download(backbone: Backbone) -> Path:
-    """Keras' own download of the ImageNet weights, kept in our format beside Keras' cache."""
-    path = _keras_folder() / backbone.weights_file
-    if path.is_file():
-        return path
+    path = _keras_folder() / backbone.keras_file
     try:
-        network = _network(backbone, "imagenet")
+        if not path.is_file():
+            _network(backbone, "imagenet")
     except Exception as error:  # urllib, ssl, socket and Keras each raise their own
         raise WeightsNotFound(
             f"The ImageNet weights of {backbone.name} are not on this machine, and downloading them failed "
@@ -90,8 +86,6 @@ def _download(backbone: Backbone) -> Path:
             f"train_model/, or name its folder in SCENES_WEIGHTS_DIR; with internet access, "
             f"`python -m train_model.backbones {backbone.name}` fetches it."
         ) from None
-    with replacing(path) as part:
-        network.save_weights(part)
     return path
 
 

@@ -36,15 +36,10 @@ class TrainedHeads:
         best = order.drop_duplicates(["learning_rate", "seed"])
         return best.sort_values(["learning_rate", "seed"], ignore_index=True)
 
-    def weights(self, row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel `[features, classes]` and bias `[classes]` of the head and epoch of a row of `history`."""
-        key, epoch = (row["learning_rate"], int(row["seed"])), int(row["epoch"]) - 1
-        return self.kernels[key][epoch], self.biases[key][epoch]
-
     def logits(self, row: pd.Series, features: np.ndarray) -> np.ndarray:
         """Logits `[n, classes]` of `[n, features]` by the head and epoch of a row of `history`."""
-        kernel, bias = self.weights(row)
-        return features @ kernel + bias
+        key, epoch = (row["learning_rate"], int(row["seed"])), int(row["epoch"]) - 1
+        return features @ self.kernels[key][epoch] + self.biases[key][epoch]
 
 
 class _Adam:

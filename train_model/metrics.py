@@ -123,14 +123,9 @@ def multiply_adds(model: "keras.Model") -> int:
 
 
 def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Mean cross-entropy in nats, and accuracy, of `[n, classes]` logits against `[n]` labels."""
-    return log_loss(logits, labels), float((logits.argmax(axis=1) == labels).mean())
-
-
-def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood in nats of `[n, classes]` logits against `int [n]` labels."""
-    logarithms = log_softmax(np.asarray(logits, np.float64), axis=1)
-    return float(-logarithms[np.arange(len(labels)), labels].mean())
+    """Mean cross-entropy in nats, and accuracy, of `[n, classes]` logits against `int [n]` labels."""
+    logarithms = log_softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(labels)), labels]
+    return float(-logarithms.mean()), float((logits.argmax(axis=1) == labels).mean())
 
 
 def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:

@@ -63,7 +63,7 @@ def test_head_on_features_equals_the_full_model_with_a_frozen_backbone(images, t
     heads = train_heads(
         features, labels, features[:3], labels[:3], [0.001], epochs=2, batch_size=6, seeds=[4], classes=3
     )
-    shortcut = assemble(mobilenet, *heads.weights(heads.history.iloc[-1]))
+    shortcut = assemble(mobilenet, heads.kernels[0.001, 4][-1], heads.biases[0.001, 4][-1])
 
     kernel = keras.initializers.GlorotUniform(4)((mobilenet.features, 3))
     full = assemble(mobilenet, np.asarray(kernel), np.zeros(3, np.float32))
