@@ -43,10 +43,9 @@ class WeightsNotFound(FileNotFoundError):
 
 
 def find_weights(backbone: Backbone, weights: str = "auto") -> Path:
-    """The backbone's weights file: at a path; or `imagenet`, which has Keras download it and keep it; or `auto`.
+    """The backbone's weights file: at a path; or `imagenet`, Keras' download; or `auto`.
 
-    `auto` takes the first of: the folder in the environment variable `SCENES_WEIGHTS_DIR`, the folder
-    `train_model/weights` of this repository, and Keras' download.
+    `auto` takes the first of: the folder in `SCENES_WEIGHTS_DIR`, the folder `train_model/weights`, Keras' download.
 
     Raises:
         WeightsNotFound: no such file, and the download failed.
@@ -59,22 +58,8 @@ def find_weights(backbone: Backbone, weights: str = "auto") -> Path:
             f"Expected the weights of {backbone.name} at {path}, found no file there. "
             f"Pass the path of {backbone.weights_file}, or 'auto'."
         )
-    return (weights_available(backbone) if weights == "auto" else None) or _download(backbone)
-
-
-def weights_available(backbone: Backbone) -> Path | None:
-    """The backbone's weights file on this machine, under our name or Keras', or None; downloads nothing."""
-    folders = (os.environ.get("SCENES_WEIGHTS_DIR"), SHIPPED_WEIGHTS, _keras_folder())
-    names = (backbone.weights_file, backbone.keras_file)
-    paths = [Path(folder).expanduser() / name for folder in filter(None, folders) for name in names]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _keras_folder() -> Path:
-    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-
-
-def _download(backbone: Backbone) -> Path:
+    if weights == "auto" and (path := weights_available(backbone)):
+        return path
     path = _keras_folder() / backbone.keras_file
     try:
         if not path.is_file():
@@ -87,6 +72,18 @@ def _download(backbone: Backbone) -> Path:
             f"`python -m train_model.backbones {backbone.name}` fetches it."
         ) from None
     return path
+
+
+def weights_available(backbone: Backbone) -> Path | None:
+    """The backbone's weights file on this machine, under our name or Keras', or None; downloads nothing."""
+    folders = (os.environ.get("SCENES_WEIGHTS_DIR"), SHIPPED_WEIGHTS, _keras_folder())
+    names = (backbone.weights_file, backbone.keras_file)
+    paths = [Path(folder).expanduser() / name for folder in filter(None, folders) for name in names]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _keras_folder() -> Path:
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
 
 
 def _network(backbone: Backbone, weights: str | None) -> keras.Model:

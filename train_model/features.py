@@ -54,8 +54,7 @@ def _usable(cache: Path) -> Iterator[None]:
 class View:
     """One augmented look at every image; epoch k trains on the view of number k.
 
-    The random numbers of an image come from the seed, the view's number and the image's own bytes,
-    so they don't change with its name, its neighbours or the order.
+    An image's random numbers come from the seed, the number and its bytes, whatever its name, neighbours and order.
     """
 
     augmentation: Augmentation
@@ -86,8 +85,7 @@ def extract_features(
 ) -> np.ndarray:
     """Pooled features of image files, `float32 [n, features]`, from the cache where they are known.
 
-    Images are read, decoded and computed as a stream on all cores; every `PART` new ones are written to
-    the cache, so an interrupted call continues where it stopped.
+    Every `PART` new ones are written to the cache, so an interrupted call continues where it stopped.
 
     Args:
         backbone: the frozen network, with `weights` as for `train_model.backbones.find_weights`.
@@ -106,7 +104,7 @@ def extract_features(
     name = _configuration(backbone, weights) + (f"-{_digest(model).hex()[:16]}" if model else "")
     place = Path("features", f"{name}-v{VERSION}", view.key if view else "plain")
     with _usable(cache):
-        known = _read_index([cache / place, SHIPPED_CACHE / place], backbone.features)
+        known = _read_index([cache / place, SHIPPED_CACHE / place])
     digests = list(_in_order(_digest, paths))
     missing = [row for row, digest in enumerate(digests) if digest not in known]
     progress = progress or (lambda done, total: None)
@@ -248,26 +246,19 @@ def _configuration(backbone: Backbone, weights: str) -> str:
     return f"{backbone.name}-{backbone.input_size}-{weights_digest(backbone, weights)}"
 
 
-def _read_index(folders: Iterable[Path], length: int) -> dict[bytes, np.ndarray]:
+def _read_index(folders: Iterable[Path]) -> dict[bytes, np.ndarray]:
     """Digest of each known image to its features in a cache file, memory-mapped."""
     known: dict[bytes, np.ndarray] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.npy")):
-            if _digest(path).hex()[:32] != path.stem:
-                continue  # damaged: its images are computed again
+    for path in itertools.chain.from_iterable(sorted(folder.glob("*.npy")) for folder in folders):
+        if _digest(path).hex()[:32] == path.stem:  # else damaged: its images are computed again
             part = np.load(path, mmap_mode="r")
-            if part.dtype == _row_type(length):
-                known |= zip(map(bytes, part["digest"]), part["features"], strict=True)
+            known |= zip(map(bytes, part["digest"]), part["features"], strict=True)
     return known
-
-
-def _row_type(length: int) -> np.dtype:
-    return np.dtype([("digest", "u1", 32), ("features", "<f4", length)])
 
 
 def _write_part(folder: Path, digests: list[bytes], features: list[np.ndarray]) -> None:
     """Adds a file to the cache, named by its content."""
-    rows = np.zeros(len(digests), _row_type(len(features[0])))
+    rows = np.zeros(len(digests), [("digest", "u1", 32), ("features", "<f4", len(features[0]))])
     rows["digest"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
     rows["features"] = features
     stream = io.BytesIO()

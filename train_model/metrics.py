@@ -134,9 +134,9 @@ def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     Bins of equal width, the older habit, leave nearly all images of a good model in the last one. A row per bin: `images`,
     `confidence` (mean of the highest probability), `accuracy`, and the ends `low` and `high` of its 95 % interval.
     """
-    confidence, right = _confidence(probabilities, labels)
     rows = []
-    for members in _bins(confidence, bins):
+    confidence, right, groups = _binned(probabilities, labels, bins)
+    for members in groups:
         hits = share(right[members])
         rows.append((len(members), confidence[members].mean(), hits.value, hits.low, hits.high))
     return pd.DataFrame(rows, columns=["images", "confidence", "accuracy", "low", "high"])
@@ -150,21 +150,19 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, draws: int 
         gap = mean(c) - mean(r)
         ECE = sum over bins b of n_b / n |mean_b(c) - mean_b(r)|, bins of `reliability_table`
 
-    The gap's interval is that of the accuracy, Wilson's, the confidences being given. The ECE is above 0 by chance alone, the
-    more so the fewer images a bin has (Kumar, Liang & Ma, NeurIPS 2019). What chance makes of it is simulated by `draws`:
-    every r_i is drawn as right with probability c_i (Bröcker & Smith, Weather and Forecasting 22, 2007).
+    The ECE is above 0 by chance alone, the more so the fewer images a bin has (Kumar, Liang & Ma, NeurIPS 2019). What chance
+    makes of it is simulated: every r_i is drawn as right with probability c_i (Bröcker & Smith, Weather and Forecasting 22).
 
     Returns:
-        `gap`, below 0 where the classifier is underconfident, the ends `low` and `high` of its 95 % interval, `ece`, and
-        the mean ECE of the simulation, `expected_if_calibrated`.
+        `gap` with the ends `low` and `high` of its 95 % interval, which is the accuracy's, Wilson's; `ece`, and the mean
+        ECE of `draws` simulations, `expected_if_calibrated`.
     """
-    confidence, right = _confidence(probabilities, labels)
-    mean, correct = float(confidence.mean()), share(right)
-    members, rng = _bins(confidence), np.random.default_rng(0)
+    confidence, right, groups = _binned(probabilities, labels, 10)
+    mean, correct, rng = float(confidence.mean()), share(right), np.random.default_rng(0)
 
     def ece(hits: np.ndarray) -> float:
         excess = confidence - hits
-        return float(sum(abs(excess[rows].sum()) for rows in members) / len(excess))
+        return float(sum(abs(excess[members].sum()) for members in groups) / len(excess))
 
     by_chance = [ece(rng.random(len(right)) < confidence) for _ in range(draws)]
     return SimpleNamespace(
@@ -176,12 +174,11 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, draws: int 
     )
 
 
-def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
-
-
-def _bins(confidence: np.ndarray, bins: int = 10) -> list[np.ndarray]:
-    """Positions of the images in each bin, from the least confident; none is empty."""
+def _binned(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Confidence and whether the answer is right, `[n]`, and the images of each bin; none is empty."""
+    confidence, right = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels
     order = np.argsort(confidence, kind="stable")
     edges = np.searchsorted(confidence[order], np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1]))
-    return [members for members in np.split(order, np.unique(edges)) if len(members)]
+    return confidence, right, [members for members in np.split(order, np.unique(edges)) if len(members)]

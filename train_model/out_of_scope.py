@@ -93,7 +93,12 @@ def fit_ood_score(
     lead_scale = WEIGHTS["lead"] / (features @ lead_kernel + lead_bias).max(axis=1).std()
 
     unit = unit_length(features)
-    centres = [_centres(unit[labels == label], len(unit), seed) for label in np.unique(labels)]
+    centres = []
+    for label in np.unique(labels):
+        members = unit[labels == label]
+        count = round(PROTOTYPES * len(members) / len(unit))
+        count = max(1, min(count, len(members) // 4))  # not every image is its own prototype
+        centres.append(KMeans(count, n_init=1, random_state=seed).fit(members).cluster_centers_)
     prototypes = unit_length(np.concatenate(centres)).T
     nearness_scale = WEIGHTS["nearness"] / max((unit @ prototypes).max(axis=1).std(), 0.01)
 
@@ -108,13 +113,6 @@ def fit_ood_score(
         (lead_scale * lead_bias).astype(np.float32),
         (nearness_scale * prototypes).astype(np.float32),
     )
-
-
-def _centres(unit: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Prototypes of one class, its share of `PROTOTYPES` by its share of all `n` images, at least one."""
-    few = len(unit) // 4  # so that not every image is its own prototype
-    count = max(1, min(round(PROTOTYPES * len(unit) / n), few))
-    return KMeans(count, n_init=1, random_state=seed).fit(unit).cluster_centers_
 
 
 def threshold(scores: np.ndarray, keep: float) -> float:

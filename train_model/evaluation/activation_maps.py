@@ -1,8 +1,7 @@
 """Where a model sees a class: class activation maps, and the part of the image they lie in.
 
 For a dense layer on globally averaged feature maps, Grad-CAM (arXiv:1610.02391) is the same as the class activation map
-(arXiv:1512.04150): a logit's gradient with respect to the maps is the layer's kernel, everywhere. So no gradient is
-computed, and the maps add up: their mean is the logit.
+(arXiv:1512.04150): a logit's gradient with respect to the maps is the layer's kernel, everywhere.
 """
 
 from collections.abc import Sequence
@@ -47,8 +46,5 @@ def evidence_by_height(maps: np.ndarray, labels: np.ndarray, class_names: Sequen
     by_row = np.repeat(own.sum(axis=2).astype(np.float64), 3, axis=1)
     shares = by_row.reshape(len(by_row), 3, -1).sum(axis=2)
     shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
-    return pd.DataFrame(
-        [shares[labels == label].mean(axis=0) for label in range(len(class_names))],
-        index=list(class_names),
-        columns=["top", "middle", "bottom"],
-    )
+    means = [shares[labels == label].mean(axis=0) for label in range(len(class_names))]
+    return pd.DataFrame(means, list(class_names), ["top", "middle", "bottom"])

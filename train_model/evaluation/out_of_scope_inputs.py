@@ -28,12 +28,11 @@ def synthetic_images(size: int = 224, each: int = 20, seed: int = 0) -> dict[str
         "stripes": _stripes,
         "shapes": _shapes,
     }
-    return {
-        kind: np.stack(
-            [np.asarray(draw(size, np.random.default_rng([seed, number, i])), np.uint8) for i in range(each)]
-        )
-        for number, (kind, draw) in enumerate(kinds.items())
-    }
+    images = {}
+    for number, (kind, draw) in enumerate(kinds.items()):
+        drawn = [draw(size, np.random.default_rng([seed, number, i])) for i in range(each)]
+        images[kind] = np.stack(drawn).astype(np.uint8)
+    return images
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, int, int]:

@@ -47,8 +47,10 @@ def recipes(
         return (tested @ kernel + bias)[None]
 
     def rare_weighted(augmentation: None, train: np.ndarray, tested: np.ndarray) -> np.ndarray:
-        importance = _rarity(data.subcategories[train], data.labels[train])
-        kernel, bias = fit_head(data.features[train], data.labels[train], l2, data.classes, importance)
+        labels = data.labels[train]
+        images = pd.Series(labels).groupby([labels, data.subcategories[train]]).transform("size").to_numpy()
+        weights = np.maximum(images, 10) ** -0.5  # a subcategory counts as the square root of its images
+        kernel, bias = fit_head(data.features[train], labels, l2, data.classes, weights / weights.mean())
         return (tested @ kernel + bias)[None]
 
     def original(augmentation: str | None, train: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -120,11 +122,3 @@ def strength_curve(
 def share_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Share of a recipe's heads that are right on each image, `[m]`, from logits `[heads, m, classes]`."""
     return (logits.argmax(axis=-1) == labels).mean(axis=0)
-
-
-def _rarity(subcategories: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Weights `[n]` of mean 1 by which each subcategory counts as the square root of its images."""
-    names = [f"{label} {kind}" for label, kind in zip(labels, subcategories, strict=True)]
-    _, kind, count = np.unique(names, return_inverse=True, return_counts=True)
-    weights = np.maximum(count, 10)[kind] ** -0.5
-    return weights / weights.mean()
