@@ -49,13 +49,10 @@ def read_image(member: Member) -> tuple[bytes, str]:
     return content, ""
 
 
-def members_on_disk(path: Path, out: Path) -> Iterator[Member]:
-    """The members of a tar, a zip or a folder; the folder `out`, which is being filled, is left out.
-
-    AcquisitionError: it can't be read to its end.
-    """
+def members_on_disk(path: Path) -> Iterator[Member]:
+    """The members of a tar, a zip or a folder. AcquisitionError: it can't be read to its end."""
     if path.is_dir():
-        yield from _in_folder(path, out)
+        yield from _in_folder(path)
     elif not path.is_file():
         raise AcquisitionError(f"Expected a tar, a zip or a folder at {path}, found nothing. Check the path.")
     else:
@@ -150,9 +147,9 @@ def _in_zip(stream: IO[bytes], path: Path) -> Iterator[Member]:
         yield Member(info.filename, info.file_size, functools.partial(read, info))
 
 
-def _in_folder(folder: Path, out: Path) -> Iterator[Member]:
+def _in_folder(folder: Path) -> Iterator[Member]:
     for root, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if Path(root, f).resolve() != out.resolve())
+        folders.sort()
         for path in (Path(root, name) for name in sorted(files)):
             if path.is_file():  # no broken link or device
                 yield Member(path.relative_to(folder).as_posix(), path.stat().st_size, path.read_bytes)

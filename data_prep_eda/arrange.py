@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with one_at_a_time(out):
             collection = Collection(out, wanted())
-            collection.gather(members_on_disk(place, out), names(options.name))
+            collection.gather(members_on_disk(place), names(options.name))
             if not collection.available:
                 found = f"found none. Of a published archive, say which: --as {' or '.join(PUBLISHED)}"
                 raise AcquisitionError(f"Expected images of the manifest in {printable(place)}, {found}.")

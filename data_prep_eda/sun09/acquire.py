@@ -63,7 +63,7 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
             if source.startswith(("http://", "https://")):
                 _from_web(source, collection, connection)
             else:
-                collection.gather(members_on_disk(Path(source).expanduser(), out), names())
+                collection.gather(members_on_disk(Path(source).expanduser()), names())
         if not collection.available:
             found = f"none of the {len(wanted())}, in a folder {IMAGE_FOLDER}/ or one per class"
             why = "".join(f" {name}: {reason}." for name, reason in [*collection.rejected.items()][:1])

@@ -78,7 +78,7 @@ class WebFile(io.RawIOBase):
                 raise ProtocolError(answer)
             span = response.headers.get("Content-Range", "")
             part = re.fullmatch(rf"bytes {self.position}-\d+/(\d{{1,18}})", span)
-            if response.status != 206 or not part:
+            if not part:
                 raise AcquisitionError(f"Expected a part of {self.url} (HTTP Range), {answer}. {ADVICE}")
             identity = [response.headers.get("ETag"), response.headers.get("Last-Modified"), int(part[1])]
             if self.identity not in (None, identity):

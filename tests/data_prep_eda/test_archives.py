@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from data_prep_eda.archives import AcquisitionError, members_on_disk, read_image
+from data_prep_eda.preprocessing import MAX_BYTES
 
 PACKERS = {"": bytes, ".gz": gzip.compress}
 
@@ -28,7 +29,7 @@ def write_tar(path, form, pack, content=b"x" * 1000):
 
 
 def listed(path):
-    return [(member.path, member.read()) for member in members_on_disk(path, path.parent / "out")]
+    return [(member.path, member.read()) for member in members_on_disk(path)]
 
 
 @pytest.mark.parametrize("pack", PACKERS)
@@ -40,16 +41,37 @@ def test_tars_are_read_as_tarfile_reads_them(tmp_path, pack, form):
     assert listed(path) == expected
 
 
+def peak(path):
+    """Faults of all members, and the bytes of memory that it took to find them."""
+    tracemalloc.start()
+    faults = {read_image(member)[1] for member in members_on_disk(path)}
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return faults, memory
+
+
 def test_what_unpacks_to_much_takes_no_memory(tmp_path):
     info = tarfile.TarInfo("big.jpg")
     info.size = 2**26
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf() + bytes(2**26) + bytes(1024)))
-    tracemalloc.start()
-    (fault,) = [read_image(member)[1] for member in members_on_disk(tmp_path / "a.tar.gz", tmp_path)]
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert fault == f"claims {2**26} bytes, more than an image has"
-    assert peak < 2**24
+    faults, memory = peak(tmp_path / "a.tar.gz")
+    assert faults == {f"claims {2**26} bytes, more than an image has"}
+    assert memory < 2**24
+
+
+def test_a_member_of_a_zip_that_unpacks_to_more_than_it_claims_takes_no_memory(tmp_path):
+    path = zipped(tmp_path / "a.zip", bytes(2**28))
+    path.write_bytes(path.read_bytes().replace((2**28).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    assert peak(path)[1] < 2 * MAX_BYTES + 2**24
+
+
+def test_members_without_number_take_no_memory(tmp_path):
+    with gzip.open(tmp_path / "a.tar.gz", "wb", 1) as target:
+        for number in range(5000):
+            target.write(tarfile.TarInfo.create_pax_global_header({f"key{number}": "x" * 200}))
+            target.write(tarfile.TarInfo("a.jpg").tobuf())
+        target.write(bytes(1024))
+    assert peak(tmp_path / "a.tar.gz")[1] < 2**20
 
 
 def test_headers_of_a_sparse_file_are_passed_over_however_many_they_are(tmp_path):
@@ -69,15 +91,17 @@ def test_headers_of_a_sparse_file_are_passed_over_however_many_they_are(tmp_path
     [
         (tarfile.XHDTYPE, 6 * 2**30, tarfile.USTAR_FORMAT, "a header claims 6442450944 bytes"),
         (tarfile.REGTYPE, 2**42, tarfile.GNU_FORMAT, "it ends too early"),
-        (tarfile.REGTYPE, -2048, tarfile.PAX_FORMAT, "a header points backwards"),
+        (tarfile.REGTYPE, -4096, tarfile.PAX_FORMAT, "a header points backwards"),
     ],
 )
 def test_absurd_sizes_are_refused(tmp_path, kind, size, form, sentence):
     info = tarfile.TarInfo("a.jpg")
     info.type, info.size = kind, size
-    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(info.tobuf(form) + bytes(20_480)))
+    (tmp_path / "a.tar.gz").write_bytes(
+        gzip.compress(tarfile.TarInfo().tobuf() + info.tobuf(form) + bytes(20_480))
+    )
     with pytest.raises(AcquisitionError, match=sentence):
-        [read_image(member) for member in members_on_disk(tmp_path / "a.tar.gz", tmp_path)]
+        [read_image(member) for member in members_on_disk(tmp_path / "a.tar.gz")]
 
 
 def test_headers_without_end_are_refused(tmp_path):
@@ -89,7 +113,9 @@ def test_headers_without_end_are_refused(tmp_path):
             listed(tmp_path / "a.tar.gz")
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive at all", bytes(100), b"\xfd7zXZ\0" * 99])
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive at all", bytes(100), b"\xfd7zXZ\0" * 99, b"\x1f\x8b" * 99]
+)
 def test_what_is_no_archive_is_a_sentence(tmp_path, content):
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(AcquisitionError, match="Expected a whole tar archive"):
@@ -106,13 +132,13 @@ def zipped(path, content, method=zipfile.ZIP_DEFLATED):
 def test_a_damaged_member_of_a_zip_is_named_and_the_next_one_read(tmp_path):
     path = zipped(tmp_path / "a.zip", bytes(range(256)) * 40)
     path.write_bytes(path.read_bytes().replace(path.read_bytes()[45:60], b"\xff" * 15))
-    first, second = (read_image(member)[1] for member in members_on_disk(path, tmp_path))
+    first, second = (read_image(member)[1] for member in members_on_disk(path))
     assert "unreadable in its archive" in first and "not an image" in second
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_unpack_without_bounds_are_named(tmp_path, method):
-    members = members_on_disk(zipped(tmp_path / "a.zip", b"x" * 999, method), tmp_path)
+    members = members_on_disk(zipped(tmp_path / "a.zip", b"x" * 999, method))
     assert "unpack it and name the folder" in read_image(next(members))[1]
 
 

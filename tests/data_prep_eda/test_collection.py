@@ -49,3 +49,6 @@ def test_the_first_image_of_a_name_is_kept_and_what_differs_or_is_missing_is_nam
     collection.write_missing()
     first, second = (tmp_path / "missing.txt").read_text().splitlines()
     assert first.startswith("forest/b.jpg: not an image") and second == "forest/c.jpg: not in the source"
+    collection.available = {*wanted}
+    collection.write_missing()
+    assert not (tmp_path / "missing.txt").exists()

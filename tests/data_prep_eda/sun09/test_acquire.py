@@ -303,14 +303,16 @@ def local_source(kind: str, folder: Path) -> Path:
         place = {"class folders": scene, "flat folder": "", "unpacked": f"Images/{IMAGE_FOLDER}"}[kind]
         (folder / "source" / place).mkdir(parents=True, exist_ok=True)
         (folder / "source" / place / name).write_bytes(PHOTOGRAPHS[name])
+    (folder / "source" / "broken.jpg").symlink_to("nowhere")
     return folder / "source"
 
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "class folders", "flat folder", "unpacked"])
 def test_sources_at_hand(few, tmp_path, kind):
-    acquire(str(local_source(kind, tmp_path)), tmp_path / "out", tmp_path / "out.zip")
+    archive = tmp_path / "data_sun09.zip"  # or the source, which is left as it is
+    acquire(str(local_source(kind, tmp_path)), tmp_path / "out", archive)
     assert tree(tmp_path / "out") == expected(few)
-    acquire(str(tmp_path / "out.zip"), tmp_path / "again")  # what it ships, it reads
+    acquire(str(archive), tmp_path / "again")  # what it ships, it reads
     assert tree(tmp_path / "again") == expected(few)
 
 
