@@ -87,10 +87,8 @@ def evaluate(answers: list[dict[str, Any]], model: SceneModel, keep: float) -> d
     for label in dict.fromkeys(truth[inside].tolist()):
         kept = int((scores[truth == label] >= model.score_threshold).sum())
         classes[label] = share(labels[truth == label] == label) | {"kept": kept}
-    mistaken = inside & (truth != labels)
-    mistakes = Counter(zip(truth[mistaken].tolist(), labels[mistaken].tolist(), strict=True)).most_common(
-        WORST
-    )
+    wrong = inside & (truth != labels)
+    mistakes = Counter(zip(truth[wrong].tolist(), labels[wrong].tolist(), strict=True)).most_common(WORST)
     return {
         "model": model.identity,
         "accuracy": share((truth == labels)[inside]),
@@ -135,9 +133,7 @@ def describe(report: dict[str, Any], model: str | None) -> list[str]:
         f"    {command} --set-threshold={suggested['value']:.6f} --to copy.tflite",
     ]
     if not now["refused"]:
-        lines.append(
-            f"There is no folder {OTHER!r} with images of other things to see what is refused of them."
-        )
+        lines.append(f"No folder {OTHER!r} shows what is refused of images of other things.")
     if unknown := report["unknown_folders"]:
         lines.append(f"Left out, since the model has no such label: {', '.join(unknown)}.")
     if report["unusable"]:

@@ -143,9 +143,8 @@ def _source_folders(folder: Path, class_names: Sequence[str]) -> list[Path]:
         return [folder]
     if not sources:
         wanted = f"one subfolder per source in {folder}, with some of {names} in each"
-        raise DatasetError(
-            f"Expected {wanted}; found {', '.join(path.name for path in inside) or 'no folders'}."
-        )
+        found = ", ".join(path.name for path in inside) or "no folders"
+        raise DatasetError(f"Expected {wanted}; found {found}.")
     for path in inside:
         if path not in sources and image_rows(path, {}):
             raise DatasetError(f"Expected some of {names} in {path}, found images without. Sort them.")

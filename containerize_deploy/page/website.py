@@ -274,8 +274,6 @@ def main() -> None:
     except (PageError, ModelError) as error:
         sys.exit(str(error))
     except OSError as error:
-        sys.exit(
-            f"Expected to write the page to {options.out}: {error.strerror}. Name another folder: --out FOLDER."
-        )
+        sys.exit(f"The page can't be written to {options.out}: {error.strerror}. Name another by --out.")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -66,9 +66,8 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = FOLDER.sub(r"](\1/README.md)", source[0])
     if name == root_doc:
         for caption, pages in CONTENTS.items():
-            source[0] += "\n".join(
-                ["\n\n```{toctree}", ":hidden:", f":caption: {caption}\n", *pages, "```\n"]
-            )
+            listed = "\n".join(pages)
+            source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n"
     elif Path(app.env.doc2path(name)).suffix == ".ipynb":
         notebook = json.loads(source[0])
         for cell in notebook["cells"]:

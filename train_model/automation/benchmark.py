@@ -279,9 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results["images"] += f", each {len(dataset.images) // found} times"
         for name in options.only:
             if name == "recipe":
-                results[name] = {
-                    kind: measure_recipe(dataset, kind, options.epochs, trained) for kind in RATES
-                }
+                kinds = {kind: measure_recipe(dataset, kind, options.epochs, trained) for kind in RATES}
+                results[name] = kinds
             else:
                 results[name] = measure_size(dataset.images) if name == "size" else measure_newcomer()
             write_json(options.out, results)  # after each: the next may take a while

@@ -2,7 +2,6 @@
 
     python -m train_model.automation.documents            write them
     python -m train_model.automation.documents --picture  draw the README's picture with the committed model
-    python -m train_model.automation.documents --check    say which are out of date
 
 A block between `<!-- begin NAME -->` and `<!-- end NAME -->` holds the text of that name in `documents.yml`.
 """
@@ -130,12 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m train_model.automation.documents", description=about)
     parser.add_argument("--picture", action="store_true", help="draw the README's picture as well")
-    only = "write nothing; exit 1 if a document is out of date"
-    parser.add_argument("--check", action="store_true", help=only)
     options = parser.parse_args(arguments)
     if options.picture:
         draw_picture()
-    changed = False
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         try:
@@ -145,11 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path.name}: {words}", file=sys.stderr)
             return 2
         if fresh != text:
-            changed = True
-            print(f"{path.name}: {'out of date' if options.check else 'written'}")
-            if not options.check:
-                write_text(path, fresh)
-    return int(changed and options.check)
+            write_text(path, fresh)
+            print(f"{path.name}: written")
+    return 0
 
 
 if __name__ == "__main__":

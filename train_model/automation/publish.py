@@ -158,9 +158,8 @@ def export() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train_model.automation.publish", description=__doc__.splitlines()[0]
-    )
+    prog, about = "python -m train_model.automation.publish", __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog=prog, description=about)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("publish", help="make a run the committed one").add_argument("run", type=Path)
     commands.add_parser("clean", help="take photographs and logs out of the committed notebooks")

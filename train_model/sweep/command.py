@@ -96,9 +96,7 @@ def write_batch(grid: Grid, options: argparse.Namespace, out: str) -> None:
 def run_one(grid: Grid, name: str, place: str) -> int:
     """Runs one point by itself, as a batch system dispatches it; returns the exit code."""
     if name not in grid.points:
-        raise ParameterError(
-            f"Expected a point of the grid, found {name!r}. It has {', '.join(grid.points)}."
-        )
+        raise ParameterError(f"Expected one of the points {', '.join(grid.points)}, found {name!r}.")
     if rank := os.environ.get("SATURN_RUN_LOCAL_RANK"):
         os.environ.update(gpu(int(rank)))
     status = run_point(grid, name, place)

@@ -48,9 +48,8 @@ def plot_points(grid: Grid, table: pd.DataFrame) -> bytes:
     if not axes["y"] or "x" not in axes:
         return b""
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
-    figure = sns.relplot(
-        done, **axes, kind="line", marker="o", err_style="bars", seed=0, height=4, aspect=1.2
-    )
+    style = {"kind": "line", "marker": "o", "err_style": "bars", "height": 4, "aspect": 1.2}
+    figure = sns.relplot(done, **axes, **style, seed=0)
     x = numbers.get(axes["x"])
     if x is not None and 0 < x.min() <= x.max() / 10:
         figure.set(xscale="log")

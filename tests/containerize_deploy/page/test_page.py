@@ -364,7 +364,7 @@ def test_without_npm_the_page_says_what_to_do(tmp_path, monkeypatch, stub, said)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--out", "/dev/null/page", "--no-serve"], "Expected to write the page to"),
+        (["--out", "/dev/null/page", "--no-serve"], "The page can't be written to"),
         (["--port", "99999"], "can't be used"),
     ],
 )
