@@ -93,10 +93,7 @@ def _network(backbone: Backbone, weights: str | None) -> keras.Model:
 
 
 def weights_digest(backbone: Backbone, weights: str = "auto") -> str:
-    """First 16 hex digits of the SHA-256 of the file that `find_weights` finds, also where there is none yet.
-
-    What Keras downloads counts as the backbone's own ImageNet file: the same numbers, though maybe not the same bytes.
-    """
+    """First 16 hex digits of the weights file's SHA-256; Keras' download, also one to come, counts as the backbone's own."""
     if weights not in ("auto", "imagenet"):
         return _file_digest(find_weights(backbone, weights))
     path = weights_available(backbone) if weights == "auto" else None

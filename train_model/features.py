@@ -1,8 +1,7 @@
 """Frozen features: computed once per image, kept in the folder `SCENES_CACHE_DIR`, and read back.
 
 The cache goes by content: its folder names the backbone, its weights, the input size, the preprocessing version and the
-augmented view; a row in it is found by the SHA-256 of the image's bytes. So names and places of images don't matter, and
-no stale row is ever found. A cache file carries its own digest: one that is damaged is made anew.
+augmented view; a row in it is found by the SHA-256 of the image's bytes. A file that is damaged is made anew.
 """
 
 import contextlib
@@ -33,6 +32,8 @@ PART = 256  # images a cache file: what an interruption can lose at most
 REPRESENTATIVE = 64  # images that fix the ranges of 8-bit activations; of a small set a quarter does
 AHEAD = 128  # images decoded ahead of the network, 19 MB; more are no faster
 DECODED = 1024  # decoded images kept for further views of them, 154 MB
+
+Prepare = Callable[[int], np.ndarray]  # number of an image to its pixels
 
 
 class CacheError(OSError):
@@ -157,10 +158,9 @@ def _in_order(function: Callable, items: Iterable) -> Iterator:
 
 def gpu_available() -> bool:
     """Whether Keras sees a GPU, on any backend."""
-    try:
+    with contextlib.suppress(RuntimeError):  # JAX's answer where there is none
         return bool(keras.distribution.list_devices("gpu"))
-    except RuntimeError:  # JAX's answer where there is none
-        return False
+    return False
 
 
 def _engine(
@@ -177,17 +177,13 @@ def _engine(
     raise ValueError(f"Expected the engine 'auto', 'litert' or 'keras', found {engine!r}.")
 
 
-def compute_litert(
-    model: bytes | Path, prepare: Callable[[int], np.ndarray], rows: Iterable[int]
-) -> Iterator[np.ndarray]:
+def compute_litert(model: bytes | Path, prepare: Prepare, rows: Iterable[int]) -> Iterator[np.ndarray]:
     """A TFLite model's answers to the images `prepare(row)`, in order, on all cores, of which as many decode ahead."""
-    answer = tflite.on_each_thread(model)
+    answer = tflite.OnEachThread(model)
     return _in_order(lambda image: next(iter(answer(image).values())), _in_order(prepare, rows))
 
 
-def _compute_keras(
-    model: keras.Model, prepare: Callable[[int], np.ndarray], rows: list[int]
-) -> Iterator[np.ndarray]:
+def _compute_keras(model: keras.Model, prepare: Prepare, rows: Iterable[int]) -> Iterator[np.ndarray]:
     """Batches on whatever device Keras uses, decoded ahead on the other cores."""
     images = _in_order(prepare, rows)
     while batch := list(itertools.islice(images, 32)):
@@ -220,10 +216,7 @@ def _kept(cache: Path, name: str, make: Callable[[], bytes]) -> Path:
 def quantised_extractor(
     paths: Sequence[Path], backbone: Backbone = BACKBONES["mobilenet"], weights: str = "auto"
 ) -> Path:
-    """Path of the backbone up to its pooled features as an 8-bit TFLite file, as it is inside the served file.
-
-    From `paths`, the training images, `representative` takes those that fix the ranges.
-    """
+    """Path of the backbone as an 8-bit TFLite file, as inside the served one; `representative` images fix its ranges."""
     paths = representative(paths)
     digest = hashlib.sha256(b"".join(map(_digest, paths))).hexdigest()[:16]
 

@@ -1,6 +1,4 @@
-"""The served model: one dense layer on frozen features, and the OOD score, on top of the backbone.
-
-The head is the original project's, a dense layer with softmax, with L2:
+"""The served model: one dense layer with softmax and L2 on frozen features, and the OOD score, on top of the backbone.
 
     kernel, bias = argmin  mean_i w_i (-log softmax(kernel' f_i + bias)[y_i])  +  l2 * |kernel|^2
 
@@ -46,11 +44,7 @@ class FinalModel:
         return softmax(features @ self.kernel + self.bias, axis=1)
 
     def build(self, backbone: Backbone = BACKBONES["mobilenet"], weights: str = "auto") -> keras.Model:
-        """The full model on the backbone whose features the head was trained on, ready to save and convert.
-
-        It takes `[n, size, size, 3]` RGB with levels 0 to 255, and answers with a dictionary: `probabilities
-        [n, classes]`, and `score [n, 1]`, which is 0 or more for an image in scope.
-        """
+        """The model of `assemble`, with a second output: `score [n, 1]`, which is 0 or more for an image in scope."""
         classifier = assemble(backbone, self.kernel, self.bias, weights)
         score = self.score.layers(classifier.get_layer("pool").output)
         outputs = {"probabilities": classifier.get_layer("probabilities").output, "score": score}
@@ -64,10 +58,10 @@ def fit_model(
     l2: float,
     classes: int,
     seed: int = 0,
-    importance: np.ndarray | None = None,
+    class_weights: str = "none",
 ) -> FinalModel:
     """Head and OOD score in one go; see `fit_head` and `train_model.out_of_scope.fit_ood_score`."""
-    kernel, bias = fit_head(features, labels, l2, classes, importance)
+    kernel, bias = fit_head(features, labels, l2, classes, class_importance(labels, class_weights))
     return FinalModel(kernel, bias, fit_ood_score(features, labels, kernel, bias, others, seed))
 
 
@@ -76,8 +70,7 @@ def fit_head(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The dense layer with the least mean cross-entropy + l2 * |kernel|^2, as `keras.regularizers.L2(l2)` means it.
 
-    Features are `[n, features]`, labels `int [n]`; a class without an image is never predicted. `importance [n]`, of mean
-    1, says how much each image counts; all alike by default.
+    Features are `[n, features]`, labels `int [n]`; a class without an image is never predicted. `importance [n]` is of mean 1.
 
     Returns:
         Kernel `float32 [features, classes]` and bias `float32 [classes]` of the logits. No number of the gradient
@@ -115,9 +108,8 @@ def held_out_scores(
 ) -> np.ndarray:
     """OOD scores of training images, each by a head and a score that were fitted without its fold.
 
-    Every fold has its share of each class and source; images that show nearly the same are in one fold. The models are
-    fitted to `features`, `labels` and `others`, see `fit_model`; what is scored is `served_features [n, features]`, of the
-    same images by the backbone that is served. `sources [n]` say where the images come from.
+    Every fold has its share of each class and source (`sources [n]`); images that show nearly the same are in one fold. What
+    is scored is `served_features [n, features]`, of the same images by the backbone that is served.
 
     Returns:
         `[k]`, of the images whose class has images outside their fold too: k is n, or less where images are few.
@@ -133,8 +125,7 @@ def held_out_scores(
     for rest, fold in splits:
         fold = fold[np.isin(labels[fold], labels[rest])]
         if len(fold) and len(np.unique(labels[rest])) > 1:
-            importance = class_importance(labels[rest], class_weights)
-            model = fit_model(features[rest], labels[rest], others, l2, classes, seed, importance)
+            model = fit_model(features[rest], labels[rest], others, l2, classes, seed, class_weights)
             scores.append(model.score(served_features[fold]))
     return np.concatenate([np.zeros(0), *scores])
 

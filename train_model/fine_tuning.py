@@ -1,12 +1,11 @@
 """Fine-tuning MobileNet's last blocks, and the weights between frozen and fine-tuned.
 
-What lies below the blocks stays frozen, so its feature maps are computed once; an epoch then costs seconds, not minutes.
-Between the frozen weights and the fine-tuned ones lie models that often do better on images from elsewhere than either
-(WiSE-FT, arXiv:2109.01903).
+What lies below the blocks stays frozen, so its feature maps are computed once. Models between the frozen weights and the
+fine-tuned ones often do better on images from elsewhere than either (WiSE-FT, arXiv:2109.01903).
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,9 +20,7 @@ BELOW = "conv_pw_11_relu"  # the last layer below blocks 12 and 13: 14 x 14 plac
 
 
 def maps_below(
-    paths: Sequence[str | os.PathLike[str]],
-    weights: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    paths: Iterable[str | Path], weights: str = "auto", progress: Callable[[int, int], None] | None = None
 ) -> np.ndarray:
     """Feature maps of image files below the last two blocks, `float16 [n, 14, 14, 512]`, 0.2 MB per image."""
     paths, network = list(paths), load_backbone(BACKBONES["mobilenet"], weights)
@@ -42,10 +39,7 @@ def maps_below(
 
 
 def upper_model(kernel: np.ndarray, bias: np.ndarray, weights: str = "auto") -> keras.Model:
-    """Blocks 12 and 13 with pooling and a head, to be trained on `maps_below`: a Keras model that answers with logits.
-
-    The head, `kernel [features, classes]` and `bias [classes]`, may be the exact one on the frozen features.
-    """
+    """Blocks 12 and 13, pooling and a head, `kernel [features, classes]` and `bias [classes]`: `maps_below` to logits."""
     network = load_backbone(BACKBONES["mobilenet"], weights)
     network.trainable = True
     first = network.layers.index(network.get_layer(BELOW)) + 1

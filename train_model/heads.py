@@ -1,18 +1,15 @@
 """Classification heads on frozen features: one dense layer each, many trained in one pass.
 
-The heads of a sweep differ in their learning rate only, so one pass over the features trains them all: their weights lie
-side by side in one matrix, each with its own learning rate and optimiser state. The result is the same as if `fit` trained
-each alone in Keras (notebook 04 shows it).
+The heads of a sweep differ in their learning rate only, so their weights lie side by side in one matrix, and one pass over
+the features trains them all, as Keras' `fit` would train each alone (notebook 04 shows it).
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import pandas as pd
-from keras import ops
 from scipy.special import softmax
 
 from train_model.metrics import loss_and_accuracy
@@ -43,10 +40,7 @@ class TrainedHeads:
 
 
 class _Adam:
-    """Adam on one array of weights (arXiv:1412.6980), with the constants and the order of Keras'.
-
-    A step takes so little arithmetic that NumPy needs a tenth of the time of a compiled graph.
-    """
+    """Adam (arXiv:1412.6980) with Keras' constants and order; NumPy needs a tenth of the time of a compiled graph."""
 
     def __init__(self, weights: np.ndarray, rates: np.ndarray) -> None:
         self.weights, self.rates = weights, rates
@@ -73,20 +67,15 @@ def train_heads(
     epochs: int = 10,
     batch_size: int = 32,
 ) -> TrainedHeads:
-    """Trains one head per learning rate and seed with Adam and cross-entropy.
+    """Trains one head per learning rate and seed, of initial weights and order, with Adam and cross-entropy.
 
-    Args:
-        features: `float32 [n, features]`; or a function from the epoch, from 0, to the features of that epoch's
-            augmented view, rows in the same order.
-        labels: `int [n]`; `validation_features` and `validation_labels` likewise.
-        seeds: of the initial weights and of the order of the images; one pass each.
+    `features` are `float32 [n, features]`; or a function from the epoch, from 0, to those of that epoch's augmented view.
     """
     view = features if callable(features) else lambda epoch: features
     heads, length = len(learning_rates), validation_features.shape[1]
-    # The heads' outputs lie side by side in one matrix, and so do their learning rates.
     rates = np.repeat(np.asarray(learning_rates, np.float32), classes)
     wanted = np.eye(classes, dtype=np.float32)[labels]
-    keys = list(itertools.product(learning_rates, seeds))
+    keys = [(rate, seed) for rate in learning_rates for seed in seeds]
     kernels = {key: np.empty((epochs, length, classes), np.float32) for key in keys}
     biases = {key: np.empty((epochs, classes), np.float32) for key in keys}
 
@@ -95,7 +84,7 @@ def train_heads(
 
     rows = []
     for seed in seeds:
-        initial = ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((length, classes)))
+        initial = keras.ops.convert_to_numpy(keras.initializers.GlorotUniform(seed)((length, classes)))
         kernel = _Adam(np.tile(initial, heads), rates)
         bias = _Adam(np.zeros(heads * classes, np.float32), rates)
         rng = np.random.default_rng(seed)

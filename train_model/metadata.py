@@ -6,8 +6,7 @@ MediaPipe, Android Studio and other clients read labels, normalisation and versi
 
 - `labels.txt`: the classes, one per line, in the order of the output `probabilities`
 - `scene.json`: the other facts, see `facts_of`
-- `score_labels.txt`: the name of the output `score`
-- `score_calibration.txt`: `1,4,-4·threshold`; MediaPipe shows 1 / (1 + exp(-4 (score - threshold)))
+- `score_labels.txt` and `score_calibration.txt`: MediaPipe shows `in_scope`, 1 / (1 + exp(-4 (score - threshold)))
 """
 
 import io
@@ -35,14 +34,12 @@ DESCRIPTIONS, AXIS_LABELS, AXIS_SCORE_CALIBRATION = 1, 2, 4  # AssociatedFileTyp
 def facts_of(
     final: Mapping[str, Any], class_names: Sequence[str], version: str, study: bool = False
 ) -> dict[str, Any]:
-    """What a run's file says about itself: the run's own numbers, and nothing of another model.
+    """What a run's file says about itself, from the section `final` of the run's record.
 
-    `final` is the section of the run's record that notebook 06 writes; `study`, whether the run is on SUN 09: the study's
-    own model alone has this project's author and licence.
+    The model of the `study`, on SUN 09, alone has this project's author and licence.
     """
-    what = f"{len(class_names)} classes, {class_names[0]} to {class_names[-1]}"
-    if len(class_names) <= 8:
-        what = f"{', '.join(class_names[:-1])} or {class_names[-1]}"
+    many = f"{len(class_names)} classes, {class_names[0]} to {class_names[-1]}"
+    what = many if len(class_names) > 8 else f"{', '.join(class_names[:-1])} or {class_names[-1]}"
     with_others = any(counts.get("other") for counts in final["counts"].values())
     rests_on = "" if with_others else ", learned without images of other classes"
     facts = {
@@ -61,11 +58,10 @@ def facts_of(
 
 
 def add_metadata(content: bytes, facts: dict[str, Any]) -> bytes:
-    """Writes metadata into a model; the model itself stays the same.
+    """Writes metadata into a model, in place of any that it has; the model itself stays the same.
 
     `content` is a TFLite file with an RGB image, levels 0 to 255, as its input and the outputs `probabilities` and `score`,
-    in this order; metadata that it has already is replaced. Of the facts, as from `facts_of`, all but `version`, `labels`
-    and `score_threshold` may be missing.
+    in this order. Of the facts, as from `facts_of`, all but `version`, `labels` and `score_threshold` may be missing.
 
     Raises:
         ValueError: it is no TFLite file; a fact is missing; or a label can't be a line of its own.

@@ -35,8 +35,7 @@ class Proportion:
 def share(hits: np.ndarray) -> Proportion:
     """Share of true entries in `bool [n]` with its Wilson score interval (JASA 22:209); of no entries nothing is known.
 
-    Example:
-        `share(np.array([True] * 9 + [False]))` prints as `0.900 (95 % interval 0.596 to 0.982, 9 of 10)`.
+    `share(np.array([True] * 9 + [False]))` prints as `0.900 (95 % interval 0.596 to 0.982, 9 of 10)`.
     """
     count, trials = int(np.sum(hits)), len(hits)
     if not trials:
@@ -94,9 +93,7 @@ def label_indices(labels: pd.Series, class_names: Sequence[str]) -> np.ndarray:
 
 def half_width(values: pd.Series) -> float:
     """Half the width of the 95 % t interval of a mean over repeats; 0 for a single run."""
-    if len(values) < 2:
-        return 0.0
-    return float(values.sem() * student_t.ppf(0.975, len(values) - 1))
+    return float(values.sem() * student_t.ppf(0.975, len(values) - 1)) if len(values) > 1 else 0.0
 
 
 def load_images(paths: pd.Series, size: int) -> np.ndarray:
@@ -117,8 +114,7 @@ def multiply_adds(model: "keras.Model") -> int:
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D | layers.Dense):
             kernels = [weight for weight in layer.weights if len(weight.shape) > 1]  # not the bias
-            places = np.prod(layer.output.shape[1:-1])
-            total += places * sum(np.prod(kernel.shape) for kernel in kernels)
+            total += np.prod(layer.output.shape[1:-1]) * sum(np.prod(kernel.shape) for kernel in kernels)
     return int(total)
 
 
@@ -131,15 +127,13 @@ def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, fl
 def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
     """Accuracy against confidence, in at most `bins` with equally many images; equal confidences stay together.
 
-    Bins of equal width, the older habit, leave nearly all images of a good model in the last one. A row per bin: `images`,
-    `confidence` (mean of the highest probability), `accuracy`, and the ends `low` and `high` of its 95 % interval.
+    A row per bin: `images`, `confidence` (mean of the highest probability), `accuracy` with its interval, `low` to `high`.
     """
-    rows = []
     confidence, right, groups = _binned(probabilities, labels, bins)
-    for members in groups:
-        hits = share(right[members])
-        rows.append((len(members), confidence[members].mean(), hits.value, hits.low, hits.high))
-    return pd.DataFrame(rows, columns=["images", "confidence", "accuracy", "low", "high"])
+    table = pd.DataFrame([share(right[members]) for members in groups])
+    table["confidence"] = [confidence[members].mean() for members in groups]
+    table = table.rename(columns={"trials": "images", "value": "accuracy"})
+    return table[["images", "confidence", "accuracy", "low", "high"]]
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, draws: int = 200) -> SimpleNamespace:

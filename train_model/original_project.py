@@ -11,8 +11,7 @@ VALIDATION_IMAGES = 115  # that its validation accuracies are shares of
 def original_results(backbone: str, augmentation: str, run: str, source: str = "SUN 09") -> pd.DataFrame:
     """Validation accuracies of the original project: `learning_rate`, `epoch`, `val_accuracy`, `ms_per_step`.
 
-    `backbone` is `mobilenet` or `xception`, `augmentation` `none` or `as_implemented`, `run` `first run` or `sweep`. No rows
-    where the `source` of this run's images is not SUN 09, since beside other images its curves mean nothing.
+    `run` is `first run` or `sweep`. No rows where the `source` of this run's images is not SUN 09: they could not be compared.
     """
     table = pd.read_csv(RESULTS)
     chosen = (table["backbone"] == backbone) & (table["augmentation"] == augmentation) & (table["run"] == run)

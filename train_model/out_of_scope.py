@@ -8,8 +8,8 @@ For pooled features f it is the sum of three answers, which all come from number
 - *Nearness*: the highest cosine similarity to a prototype, a centre of a cluster of a class's training images. It keeps
   out what is far from everything, as nearest neighbours do (arXiv:2204.06507), with fewer to carry along.
 
-Each is counted in standard deviations over the training images. The sum is shifted so that its threshold is 0: an image
-is in scope from 0 on, in the Keras model as in every file converted from it. Notebook 12 compares it with other scores.
+Each is counted in standard deviations over the training images. An image is in scope from 0 on, in the Keras model as in
+every file converted from it. Notebook 12 compares the score with others.
 """
 
 from dataclasses import dataclass, replace
@@ -56,10 +56,7 @@ class OodScore:
         return replace(self, bias=float(self.bias - threshold))
 
     def layers(self, pooled: keras.KerasTensor) -> keras.KerasTensor:
-        """Adds the score to a model: pooled features `[n, features]` to an output `score [n, 1]`.
-
-        Layers that Keras has itself, so that `.h5` files load without this project; operations of `keras.ops` would not.
-        """
+        """Pooled features `[n, features]` to an output `score [n, 1]`, in layers with which `.h5` files load anywhere."""
 
         def largest(layer: keras.Layer, values: keras.KerasTensor) -> keras.KerasTensor:
             column = keras.layers.Reshape((layer.units, 1), name=f"{layer.name}_column")(layer(values))
@@ -118,9 +115,8 @@ def fit_ood_score(
 def threshold(scores: np.ndarray, keep: float) -> float:
     """The score below which an image counts as out of scope, so that a share `keep` of images stays in scope.
 
-    It lies midway between two of the `scores` `[n]`, of images that the score was not fitted to, so that no image is
-    decided by a rounding error. Of few images a quantile says little: the lower end of a t prediction interval then
-    leaves a margin below the lowest score. `threshold(np.arange(1000.0), 0.975)` is 24.5.
+    It lies midway between two of the `scores` `[n]`, of images that the score was not fitted to:
+    `threshold(np.arange(1000.0), 0.975)` is 24.5. Of few images it is the lower end of a t prediction interval.
     """
     ordered = np.sort(np.asarray(scores, np.float64))
     refused = int(round((1 - keep) * len(ordered), 6))

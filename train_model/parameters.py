@@ -1,8 +1,7 @@
 """What the notebooks' parameters may be: one table for notebooks, script, runner and sweeps.
 
-A value out of range is refused before any work, with what is allowed, wherever it was given. A notebook calls
-`check_parameters` below its parameters cell, and the script that is exported from it does so too; the runner and the
-sweeps check values before anything starts.
+A value out of range is refused before any work, with what is allowed: a notebook, and the script exported from it, calls
+`check_parameters` below its parameters; the runner and the sweeps check values before anything starts.
 """
 
 import ast

@@ -16,7 +16,6 @@ from train_model.original_project import VALIDATION_IMAGES
 # Okabe and Ito's: distinguishable with any colour vision. The study's three classes have the colours that they suggest.
 STUDY_COLOURS = {"coast": "#0072B2", "forest": "#009E73", "mountain": "#D55E00"}
 PALETTE = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#5B4B8A")
-ORIGINAL_COLOUR = "#8C8C8C"  # the original project's numbers, always grey
 
 
 def class_colours(class_names: Sequence[str]) -> dict[str, str]:
@@ -89,7 +88,7 @@ def plot_curves(history: pd.DataFrame, original: pd.DataFrame, axes: Sequence[pl
         theirs = original[original["learning_rate"] == rate]
         if len(theirs):
             wrong = (1 - theirs["val_accuracy"]) * VALIDATION_IMAGES
-            style = {"color": ORIGINAL_COLOUR, "marker": "s", "markersize": 3}
+            style = {"color": "#8C8C8C", "marker": "s", "markersize": 3}
             axis.plot(theirs["epoch"], wrong, label=f"original project, of {VALIDATION_IMAGES}", **style)
         axis.set(title=f"learning rate {rate:g}", xlabel="epoch", ylabel=f"wrong, of {images} images")
         # The slowest rate starts with dozens of wrong images, the others end with one or two.

@@ -1,8 +1,8 @@
 """Prepares a model for 8 bits: two errors that don't average out are known beforehand and taken back.
 
 - The converter rounds each weight to the nearest step. A filter's inputs are positive, so its rounding errors don't
-  cancel: they shift each channel's mean, and MobileNet's pooled features by a quarter of their length. The batch
-  normalisation behind a convolution can take its shift back (arXiv:1906.04721, section 4.2): less than a tenth is left.
+  cancel: they shift each channel's mean. The batch normalisation behind a convolution can take its shift back
+  (arXiv:1906.04721, section 4.2).
 - 8-bit numbers need a step for zero. An image scaled to -1..1 has none: zero lies between the levels 127 and 128, all
   levels fall between two steps, and some pairs of them onto one. Half a level more or less puts each on its own.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
+from keras import ops
 
 STEPS = 127  # of either sign: TFLite's 8-bit weights are symmetric, and each filter has a scale of its own
 IMAGES = 32  # enough: the shifts are means over all places of a feature map too
@@ -65,18 +66,17 @@ def _shifts(network: keras.Model, inputs: np.ndarray) -> list[tuple[keras.Layer,
         values = keras.tree.flatten(part(inputs[start : start + BATCH], training=False))
         for number, (layer, error, value) in enumerate(zip(layers, errors, values, strict=True)):
             if isinstance(layer, keras.layers.DepthwiseConv2D):
-                moved = keras.ops.depthwise_conv(
-                    value, error, layer.strides, layer.padding, dilation_rate=layer.dilation_rate
-                )
+                settings = (layer.strides, layer.padding, None, layer.dilation_rate)
+                moved = ops.depthwise_conv(value, error, *settings)
             else:
                 moved = layer.convolution_op(value, error)
-            shifts[number] += keras.ops.convert_to_numpy(moved).mean(axis=(1, 2)).sum(axis=0) / len(inputs)
+            shifts[number] += ops.convert_to_numpy(moved).mean(axis=(1, 2)).sum(axis=0) / len(inputs)
     return list(zip(layers, shifts, strict=True))
 
 
 def rounding_error(layer: keras.Layer) -> np.ndarray:
     """What the converter adds to a layer's kernel: each filter in `STEPS` of its own largest weight."""
-    kernel = keras.ops.convert_to_numpy(layer.kernel)
+    kernel = ops.convert_to_numpy(layer.kernel)
     axes = (0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (0, 1, 2)
     step = np.maximum(np.abs(kernel).max(axis=axes, keepdims=True), 1e-12) / STEPS
     return np.round(kernel / step) * step - kernel

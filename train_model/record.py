@@ -44,10 +44,10 @@ def output_folder(output_dir: str) -> Path:
 
 
 def begin(folder: Path, dataset: Dataset, sources: "Sources | None" = None) -> None:
-    """Says which data a notebook is about to use, and whose run its text is about, and ties the run to them.
+    """Says which data a notebook is about to use, and writes the section `data` of the record.
 
-    Writes the section `data` of the record, with `counts` (label to split to images) and `sources` (name to label to
-    images), or raises a `DatasetError` where earlier notebooks of the run used other images or other classes.
+    Raises:
+        DatasetError: earlier notebooks of the run used other images or other classes.
     """
     by_label = dataset.images.groupby("label")["split"]
     data: dict[str, Any] = {
@@ -81,8 +81,7 @@ def begin(folder: Path, dataset: Dataset, sources: "Sources | None" = None) -> N
 def record_metrics(folder: Path, section: str, values: dict[str, Any]) -> Path:
     """Writes a notebook's results into its section of the run's `metrics.json`, and returns the file.
 
-    A value is a number, a word, a dataclass, a dictionary, or a table, which becomes a list of rows; its index becomes
-    columns, unless it only counts.
+    A table becomes a list of rows; its index becomes columns, unless it only counts.
     """
     metrics = read_metrics(folder)
     metrics[section] = {name: _plain(value) for name, value in values.items()}

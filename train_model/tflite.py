@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,19 +80,17 @@ def probabilities(model: Path, image: str | os.PathLike[str]) -> dict[str, float
 def run_all(model: bytes | Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """LiteRT's answers for images `[n, h, w, 3]`, on all cores: name of each output to its values `[n, ...]`."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return _stacked(pool.map(on_each_thread(model), images))
+        return _stacked(pool.map(OnEachThread(model), images))
 
 
-def on_each_thread(model: bytes | Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+class OnEachThread(threading.local):
     """`run` with an interpreter of its own for each thread that calls it."""
-    local = threading.local()
 
-    def answer(image: np.ndarray) -> dict[str, np.ndarray]:
-        if not hasattr(local, "interpreter"):
-            local.interpreter = load_interpreter(model)
-        return run(local.interpreter, image)
+    def __init__(self, model: bytes | Path) -> None:  # once on each thread
+        self.interpreter = load_interpreter(model)
 
-    return answer
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        return run(self.interpreter, image)
 
 
 def _stacked(answers: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -103,8 +101,7 @@ def _stacked(answers: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 class RuntimeProcess(ProcessPoolExecutor):
     """A runtime, see `load_interpreter`, in a process of its own, which ends with `close` or a `with` statement.
 
-    Once TensorFlow is loaded, tflite-runtime 2.14 fails in the same process (`vector::reserve`: both bring the
-    same C++ symbols). Apart they work, and both runtimes are then measured under the same conditions.
+    In TensorFlow's process tflite-runtime 2.14 fails (`vector::reserve`: both bring the same C++ symbols).
     """
 
     def __init__(self, runtime: str) -> None:
@@ -194,9 +191,7 @@ def convert(
         if kind == "int8":
             converter.representative_dataset = lambda: ([p[None].astype("float32")] for p in representative)
             converter._experimental_calibrate_only = True
-        content = converter.convert()
-        if kind == "int8":
-            content = _quantize(content)
+        content = _quantize(converter.convert()) if kind == "int8" else converter.convert()
     outputs = sorted(model.output) if isinstance(model.output, dict) else model.output_names
     return _finished(content, outputs)
 
@@ -206,7 +201,6 @@ def _quantize(calibrated: bytes) -> bytes:
 
     In 8 bits, logits and scores end where the representative images' did: whatever lies beyond gets one value. And
     a rescaling in 8 bits leaves 171 of an image's 256 levels. In float both are exact and cost no time.
-    `tf.lite.experimental.QuantizationDebugger` does the same, but can't give the file a `uint8` input.
     """
     import tensorflow as tf
     from ai_edge_litert import schema_py_generated as schema
@@ -220,9 +214,8 @@ def _quantize(calibrated: bytes) -> bytes:
         result = graph.tensors[operation.outputs[0]]
         if not inside or np.size(result.shape) != 4:
             in_float.append(result.name.decode())
-    return mlir_quantize(
-        calibrated, input_data_type=tf.uint8, output_data_type=tf.float32, denylisted_nodes=in_float
-    )
+    types = {"input_data_type": tf.uint8, "output_data_type": tf.float32}
+    return mlir_quantize(calibrated, **types, denylisted_nodes=in_float)
 
 
 def _finished(content: bytes, outputs: list[str]) -> bytes:
@@ -238,16 +231,13 @@ def _finished(content: bytes, outputs: list[str]) -> bytes:
         if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
             code.version = min(code.version, ONE_SCALE)
     image = [schema.TensorMapT(b"image", *graph.inputs)]
-    named = [
-        schema.TensorMapT(name.encode(), tensor) for name, tensor in zip(outputs, graph.outputs, strict=True)
-    ]
+    pairs = zip(outputs, graph.outputs, strict=True)
+    named = [schema.TensorMapT(name.encode(), tensor) for name, tensor in pairs]
     model.signatureDefs = [schema.SignatureDefT(image, named, b"serving_default")]
     return write_model(model)
 
 
-# Standard error belongs to the whole process: a second thread that hid it meanwhile would save the hidden one and
-# put that back for good.
-_stderr = threading.RLock()
+_stderr = threading.RLock()  # a second thread would save the hidden one and put that back for good
 
 
 @contextlib.contextmanager

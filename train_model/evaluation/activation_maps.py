@@ -15,12 +15,10 @@ from PIL import Image
 def activation_maps(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """How much each place of images `uint8 [n, size, size, 3]` speaks for each class, `float32 [n, h, w, classes]`.
 
-    The model has the layers `pool` and `logits`, as `train_model.backbones.assemble` builds it. Each class's values are
-    against the mean of all: 0 speaks for none. The mean over the places is the logit's lead.
+    The model has the layers `pool` and `logits`, as `assemble` builds it. The mean over the places is the logit's lead.
     """
-    pool, logits = model.get_layer("pool"), model.get_layer("logits")
-    maps = keras.Model(model.input, pool.input).predict(images, verbose=0)
-    kernel, bias = (np.asarray(weight) for weight in logits.get_weights())
+    maps = keras.Model(model.input, model.get_layer("pool").input).predict(images, verbose=0)
+    kernel, bias = model.get_layer("logits").get_weights()
     return maps @ (kernel - kernel.mean(axis=1, keepdims=True)) + (bias - bias.mean())
 
 
@@ -36,10 +34,9 @@ def mean_maps(maps: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def evidence_by_height(maps: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
-    """Whether a class is recognised by the sky, the middle or the ground.
+    """Share of each class's positive evidence in the `top`, `middle` and `bottom` third of the image, a row per class.
 
-    From `activation_maps` and the classes `int [n]` whose evidence counts: a row per class, with the share of the positive
-    evidence in the `top`, `middle` and `bottom` third of the image; a third is what no preference would give.
+    Takes `activation_maps`, and the classes `int [n]` whose evidence counts.
     """
     own = np.maximum(np.take_along_axis(maps, labels[:, None, None, None], axis=3)[..., 0], 0)
     # Each row counts as three, so that a third of the image is a whole number of them.

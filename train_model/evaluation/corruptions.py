@@ -1,7 +1,6 @@
 """How accuracy falls as images get worse: corruptions at several strengths, as in ImageNet-C (arXiv:1903.12261).
 
-Theirs are synthetic cameras and weather on 224 pixels; these are what images meet on their way to a web service:
-small images, JPEG, other cameras, other framing.
+These are what images meet on their way to a web service: small images, JPEG, other cameras, other framing.
 """
 
 import io

@@ -1,7 +1,6 @@
 """Leave one source out: how a recipe does on images from a place that it has never seen.
 
-Each source in turn is tested by a model that was trained on all the others, its family left out too. Tests inside one
-collection share its cameras, its years and its idea of what a coast is.
+Each source in turn is tested by a model that was trained on all the others, its family left out too.
 """
 
 import itertools
@@ -35,10 +34,9 @@ def folds(
 
 
 def left_out_or_test(images: pd.DataFrame, labels: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What a choice is tested on: sources left out, or else the data set's test images, said in a sentence.
+    """What a choice is tested on: sources left out, see `folds`, or else the data set's test images, said in a sentence.
 
-    Takes a row per image of the classes (`source`, `split`; test images have no part in a source left out) and labels
-    `int [n]`; gives name to training and test positions, see `folds`.
+    `images` has a row per image of the classes: `source`, `split`; test images have no part in a source left out.
     """
     splits, sources = images["split"].to_numpy(), images["source"].to_numpy()
     left_out = folds(sources, splits == "train", labels, tested=splits != "test")
@@ -78,22 +76,18 @@ def accuracy_table(
     """
     names = np.array(class_names, object)
     table = pd.DataFrame({"source": sources, "label": names[labels], "right": right})
-    grouped = table.groupby("source", sort=False)["right"]
     by_label = table.pivot_table("right", "source", "label", sort=False).reindex(columns=list(class_names))
-    counts = {"images": grouped.size(), "accuracy": grouped.mean()}
-    return pd.DataFrame(counts).join(by_label.astype(float))
+    by_source = table.groupby("source", sort=False)["right"].agg(images="size", accuracy="mean")
+    return by_source.join(by_label.astype(float))
 
 
 def compare(right: Mapping[str, np.ndarray], sources: np.ndarray, reference: str) -> pd.DataFrame:
     """Recipes beside a reference: mean accuracy over the sources, and the paired difference with its interval.
 
-    The intervals hold together: with k recipes beside the reference each is a 1 - 0.05 / k interval (Bonferroni), so
-    that the chance of calling any of k equal recipes different stays below 5 %.
-
-    `right` is recipe to the share of its trained heads that are right on each image, `[n]`, all on the same images, whose
-    sources count the same, however many images they have. The bootstrap draws images within their source, all recipes'
-    answers together. A row per recipe, the `reference` among them: accuracy per source, `mean`, `difference`, `low`,
-    `high`, `significant` (the interval excludes 0).
+    `right` is recipe to the share of its trained heads that are right on each image, `[n]`, whose sources count the same,
+    however many images they have. The bootstrap draws images within their source, all recipes' answers together; with k
+    recipes beside the reference each interval is of 1 - 0.05 / k (Bonferroni). A row per recipe: accuracy per source,
+    `mean`, `difference`, `low`, `high`, `significant` (the interval excludes 0).
     """
     names = list(right)
     by_image = pd.DataFrame({name: np.asarray(shares, float) for name, shares in right.items()})
@@ -124,9 +118,8 @@ def variety_curve(
 ) -> pd.DataFrame:
     """Accuracy against what was trained on, at equal numbers of images of each class.
 
-    Images are drawn from one family of sources that has all classes, or from all families in equal numbers. Those with
-    fewer images of a class that they have than the largest of `sizes`, or than any family can give, are left out. A row per
-    head: `left_out`, `trained_on` (the families' names), `per_class`, `accuracy`.
+    Images are drawn from one family of sources that has all classes, or in equal numbers from all that have as many of each
+    of theirs. A row per head: `left_out`, `trained_on` (the families' names), `per_class`, `accuracy`.
     """
     rng, rows, family, present = np.random.default_rng(seed), [], families(sources), np.unique(labels)
     for name, (train, tested) in left_out.items():

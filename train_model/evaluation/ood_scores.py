@@ -36,8 +36,7 @@ def fit_scores(
     covariance = ShrunkCovariance(shrinkage=0.7, assume_centered=True).fit(deviations)
 
     def mahalanobis(f: np.ndarray) -> np.ndarray:
-        distances = [covariance.mahalanobis(unit_length(f) - mean) for mean in means.values()]
-        return -np.min(distances, axis=0)
+        return -np.min([covariance.mahalanobis(unit_length(f) - mean) for mean in means.values()], axis=0)
 
     scores = {
         "highest probability": lambda f: log_softmax(f @ kernel + bias, axis=1).max(axis=1),
@@ -67,9 +66,7 @@ def others_for(others: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]
     return (split == "train") & elsewhere(source, name), source == name
 
 
-def auroc_table(
-    held_out: Mapping[str, tuple[Mapping[str, Score], np.ndarray, np.ndarray]],
-) -> pd.DataFrame:
+def auroc_table(held_out: Mapping[str, tuple[Mapping[str, Score], np.ndarray, np.ndarray]]) -> pd.DataFrame:
     """AUROC of a source's images of the classes against its others, and how far it is from the served score's.
 
     `held_out` is source to the scores that were fitted without it, and the features of its images and of its others. The

@@ -15,11 +15,7 @@ def scikit_image_photographs(size: int = 224) -> np.ndarray:
 
 
 def synthetic_images(size: int = 224, each: int = 20, seed: int = 0) -> dict[str, np.ndarray]:
-    """Synthetic images, far from every photograph and so the crudest OOD inputs: a kind to `uint8 [each, size, size, 3]`.
-
-    The kinds are `noise` (white), `clouded noise` (natural spectrum, no content), `plain colour`, `checkerboard`,
-    `stripes` and `shapes`.
-    """
+    """Synthetic images, far from every photograph and so the crudest OOD inputs: a kind to `uint8 [each, size, size, 3]`."""
     kinds = {
         "noise": lambda size, rng: rng.integers(0, 256, (size, size, 3)),
         "clouded noise": _clouded_noise,
@@ -39,7 +35,7 @@ def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
     return tuple(rng.integers(0, 256, 3).tolist())
 
 
-def _clouded_noise(size, rng):
+def _clouded_noise(size, rng):  # a natural spectrum, no content
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
     spectrum = np.fft.fft2(rng.normal(size=(3, size, size))) / np.maximum(frequency, 1 / size)
     clouds = np.moveaxis(np.fft.ifft2(spectrum).real, 0, -1)

@@ -34,8 +34,7 @@ def recipes(
 ) -> dict[str, Recipe]:
     """Name to recipe; the first one is served, and those that need what `data` lacks are left out.
 
-    `l2` is the dense layer's. Learning rate, epochs and seeds are the original project's: without L2 and stopped after a few
-    epochs, its heads differ from seed to seed, so it has one head per seed. The other recipes have one solution.
+    `l2` is the dense layer's. Learning rate, epochs and seeds are the original project's, which has one head per seed.
     """
 
     def with_views(augmentation: str | None, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
