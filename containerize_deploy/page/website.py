@@ -16,6 +16,7 @@ import hashlib
 import html
 import http.server
 import json
+import mimetypes
 import re
 import shutil
 import string
@@ -51,17 +52,8 @@ DRIVERS = ("puppeteer-core", "axe-core")  # what drives a browser in the tests a
 # LiteRT.js takes the first build on processors with relaxed SIMD, else the second; there are others, not used here.
 LITERT_BUILDS = ("litert_wasm_internal.*", "litert_wasm_compat_internal.*")
 
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".wasm": "application/wasm",  # browsers compile it while it arrives only under this type
-    ".webmanifest": "application/manifest+json",
-}
+TYPES = mimetypes.MimeTypes()  # Python's own, and not the system's
+TYPES.add_type("text/javascript", ".js")
 
 
 class PageError(RuntimeError):
@@ -224,7 +216,8 @@ def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
                 return
             body, suffix = contents[name], Path(name).suffix
             described = headers | {"ETag": f'"{zlib.crc32(body)}-{len(body)}"', "Vary": "Accept-Encoding"}
-            described["Content-Type"] = TYPES.get(suffix, "application/octet-stream")
+            kind = TYPES.guess_type(name)[0] or "application/octet-stream"
+            described["Content-Type"] = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
             known = self.headers.get("If-None-Match") == described["ETag"]
             if "gzip" in self.headers.get("Accept-Encoding", "") and suffix not in (".jpg", ".png"):
                 body, described["Content-Encoding"] = compressed(body), "gzip"

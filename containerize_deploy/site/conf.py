@@ -1,6 +1,5 @@
 """How Sphinx builds the site (make site): notebooks as they are committed, README, guides and the model's card."""
 
-import json
 import re
 import shutil
 import tomllib
@@ -55,25 +54,15 @@ CONTENTS = {
 }
 EMPTY_HEAD = r'<th(?: class="[^"]*head[^"]*")?>(?:<p></p>)?</th>'
 FOLDER = re.compile(r"\]\(((?:\.\./)*\w+)/\)")
-# A cell that only draws: it starts to within its first lines, and ends by showing the figure.
-DRAWS = re.compile(
-    r"(?:[^\n]*\n){0,4}?\s*(?:figure\b|plots\.show_images).*\b(?:plots|plt)\.show\([^\n]*\)\s*\Z", re.S
-)
 
 
 def prepare(app: Sphinx, name: str, source: list[str]) -> None:
-    """Gives the first page its table of contents, leads from folders to their READMEs, folds cells that only draw."""
+    """Gives the first page its table of contents, leads from folders to their READMEs."""
     source[0] = FOLDER.sub(r"](\1/README.md)", source[0])
     if name == root_doc:
         for caption, pages in CONTENTS.items():
             listed = "\n".join(pages)
             source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n"
-    elif Path(app.env.doc2path(name)).suffix == ".ipynb":
-        notebook = json.loads(source[0])
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "code" and DRAWS.match("".join(cell["source"])):
-                cell["metadata"].setdefault("tags", []).append("hide-input")
-        source[0] = json.dumps(notebook)
 
 
 def mend(app: Sphinx, name: str, template: str, context: dict, doctree: object) -> None:
