@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from train_model.backbones import BACKBONES, WeightsNotFound, find_weights
+from train_model.backbones import BACKBONES, WeightsNotFound, find_weights, weights_digest
 
 
 def test_a_backbone_knows_its_feature_length():
@@ -28,6 +28,19 @@ def test_missing_weights_are_one_clear_error(tmp_path, monkeypatch):
         assert word in str(error.value)
     with pytest.raises(WeightsNotFound, match="found no file"):
         find_weights(BACKBONES["mobilenet"], "nowhere.h5")
+
+
+def test_a_download_stays_keras_own_file_and_the_digest_what_it_was(tmp_path, monkeypatch):
+    """The digest names the features' cache: features of before the download are found after it."""
+    xception = BACKBONES["xception"]
+    monkeypatch.setenv("SCENES_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    path = tmp_path / "models" / xception.keras_file
+    path.parent.mkdir()
+    monkeypatch.setattr("keras.applications.Xception", lambda **_: path.write_bytes(b"downloaded"))
+    before = weights_digest(xception)
+    assert find_weights(xception) == find_weights(xception, "imagenet") == path
+    assert weights_digest(xception) == before == xception.weights_digest
 
 
 def test_weights_resolution_order(tmp_path, monkeypatch):

@@ -130,7 +130,7 @@ def variety_curve(
             continue
         most = int(min(max(sizes), fewest[complete].max()))
         enough = fewest.index[fewest >= most]
-        mixes = [[donor] for donor in enough if complete[donor]] + [list(enough)] * (len(enough) > 1)
+        mixes = [[donor] for donor in enough if complete[donor]] + ([list(enough)] if len(enough) > 1 else [])
         per_class = sorted({min(size, most) for size in sizes})
         for mix, size, _ in itertools.product(mixes, per_class, range(draws)):
             drawn = []
