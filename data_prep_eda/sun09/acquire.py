@@ -45,14 +45,13 @@ def names() -> dict[str, str]:
     return {key: path for path, name in files for key in (path, f"{IMAGE_FOLDER}/{name}", name)}
 
 
-def acquire(source: str, out: Path, archive: Path | None = None, **connection: float) -> Collection:
+def acquire(source: str, out: Path, archive: Path | None = None) -> Collection:
     """Gathers the study's images from a source. Of two runs at once, one waits for the other.
 
     Args:
         source: address of the tar, or path of a tar, a zip or a folder.
         out: folder to fill: `<class>/<name>`, `checksums.sha256` and `missing.txt`.
         archive: zip file to write with the images, or None for none.
-        connection: `retries`, `timeout` and `pause` of `WebFile`.
 
     Raises:
         AcquisitionError: the source can't be read to its end, or holds none of the images.
@@ -61,7 +60,7 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
         collection = Collection(out, wanted())
         if not collection.complete:
             if source.startswith(("http://", "https://")):
-                _from_web(source, collection, connection)
+                _from_web(source, collection)
             else:
                 collection.gather(members_on_disk(Path(source).expanduser()), names())
         if not collection.available:
@@ -79,8 +78,8 @@ def acquire(source: str, out: Path, archive: Path | None = None, **connection: f
     return collection
 
 
-def _from_web(url: str, collection: Collection, connection: dict[str, float]) -> None:
-    file, position = WebFile(url, **connection), collection.out / POSITION
+def _from_web(url: str, collection: Collection) -> None:
+    file, position = WebFile(url), collection.out / POSITION
 
     def noted(members: Iterator[Member], start: int) -> Iterator[Member]:
         for member in members:
@@ -108,16 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--source", default=ARCHIVE_URL, help="address or path (default: %(default)s)")
     add("--out", type=Path, default=REPOSITORY / "data_prep_eda" / "data_sun09", help="folder to fill")
     add("--zip", type=Path, help="zip file to write (default: OUT.zip)")
-    add("--retries", type=int, default=6, help="attempts without progress (default: 6)")
-    add("--timeout", type=float, default=30.0, help="seconds that count as a stall (default: 30)")
-    add("--pause", type=float, default=1.0, help="seconds before the first new attempt")
     add("--split", action="store_true", help="go on with python -m data_prep_eda.split --source OUT")
     options = parser.parse_args(arguments)
     out = options.out.expanduser().absolute()
-    connection = {name: getattr(options, name) for name in ("retries", "timeout", "pause")}
     try:
         archive = split.zip_beside(out, options.zip)
-        collection = acquire(options.source, out, archive, **connection)
+        collection = acquire(options.source, out, archive)
     except (AcquisitionError, DatasetError) as error:
         print(error, file=sys.stderr)
         return 1

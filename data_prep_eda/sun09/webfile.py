@@ -16,18 +16,16 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 REDIRECTS = urllib3.Retry(None, connect=False, read=False, other=False, redirect=9)  # all else: `_request`
 ADVICE = "Check the address, or download the file and name it: --source sun09.tar."
 KEPT = "What was found is kept. Run the command again to continue."
+RETRIES = 6  # further attempts at a request
+TIMEOUT = 30.0  # seconds without a byte that count as a stall
+PAUSE = 1.0  # seconds before the second attempt; doubles with each further one
 
 
 class WebFile(io.RawIOBase):
     """A reader for `io.BufferedReader`, of which each request fills the buffer.
 
-    Args:
-        url: http or https address.
-        retries: further attempts at a request.
-        timeout: seconds without a byte that count as a stall.
-        pause: seconds before the second attempt; doubles with each further one.
-
     Attributes:
+        url: http or https address.
         position: the byte that is read next.
         identity: entity tag, date and length, by which another version of the file is known.
 
@@ -35,12 +33,11 @@ class WebFile(io.RawIOBase):
         AcquisitionError: there is no such file, or another version of it by now; from reading, too.
     """
 
-    def __init__(self, url: str, *, retries: int = 6, timeout: float = 30.0, pause: float = 1.0) -> None:
+    def __init__(self, url: str) -> None:
         self.url, self.position, self.identity = url, 0, None
-        self._retries, self._pause = retries, pause
         scheme, _, host = url.split("/")[:3]
         proxy = None if proxy_bypass(host) else getproxies().get(scheme.rstrip(":"))
-        settings = {"timeout": timeout, "retries": REDIRECTS}
+        settings = {"timeout": TIMEOUT, "retries": REDIRECTS}
         self._pool = urllib3.ProxyManager(proxy, **settings) if proxy else urllib3.PoolManager(**settings)
         self._request(1)
 
@@ -63,10 +60,10 @@ class WebFile(io.RawIOBase):
             except ValueError as error:
                 raise AcquisitionError(f"Expected an address, found {self.url} ({error}). {ADVICE}") from None
             except HTTPError as error:
-                if attempt == self._retries:
+                if attempt == RETRIES:
                     found = f"found no way on after {attempt} more attempts ({error.args[0]})"
                     raise AcquisitionError(f"Expected the archive from {self.url}, {found}. {KEPT}") from None
-                wait = self._pause * 2 ** min(attempt, 6)
+                wait = PAUSE * 2 ** min(attempt, 6)
                 tqdm.write(f"Connection lost ({error.args[0]}); again in {wait:.0f} s.")
                 time.sleep(wait)
 

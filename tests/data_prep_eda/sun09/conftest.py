@@ -4,7 +4,15 @@ import threading
 
 import pytest
 
+from data_prep_eda.sun09 import webfile
 from tests.data_prep_eda.sun09.archive_server import Server
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(webfile, "RETRIES", 2)
+    monkeypatch.setattr(webfile, "TIMEOUT", 0.5)
+    monkeypatch.setattr(webfile, "PAUSE", 0.01)
 
 
 @pytest.fixture

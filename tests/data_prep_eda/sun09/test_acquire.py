@@ -76,10 +76,6 @@ def few(monkeypatch):
     return FEW
 
 
-def fetch(url: str, out: Path, **options):
-    return acquire(url, out, **{"retries": 2, "timeout": 0.5, "pause": 0.01} | options)
-
-
 def tree(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
@@ -121,7 +117,7 @@ def test_whole_archive_over_the_web(server, tmp_path, capsys):
 def test_stops_as_soon_as_all_are_found(server, few, tmp_path):
     server.content = make_tar(few)
     server.claimed = len(server.content) + 5_000_000_000  # whoever reads on will miss these
-    fetch(server.url, tmp_path / "out")
+    acquire(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
 
 
@@ -129,7 +125,7 @@ def stopped(server, out):
     """A first run, whose connection breaks off in the middle and doesn't come back."""
     server.content, server.drops = make_tar(FEW), [None] * 6 + [0] * 99
     with pytest.raises(AcquisitionError, match="What was found is kept"):
-        fetch(server.url, out)
+        acquire(server.url, out)
     server.drops.clear()
     server.asked.clear()
 
@@ -138,7 +134,7 @@ def test_next_run_continues(server, few, tmp_path):
     stopped(server, tmp_path / "out")
     kept = [path for path in tree(tmp_path / "out") if path.endswith(".jpg")]
     assert 0 < len(kept) < len(few)
-    fetch(server.url, tmp_path / "out")
+    acquire(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
     assert server.asked[1] > 60_000
 
@@ -146,14 +142,14 @@ def test_next_run_continues(server, few, tmp_path):
 def test_changed_archive_is_read_from_the_start(server, few, tmp_path):
     stopped(server, tmp_path / "out")
     server.content, server.tag = make_tar(reversed(few)), '"two"'
-    fetch(server.url, tmp_path / "out")
+    acquire(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
 
 
 def test_deleted_image_is_fetched_again(server, few, tmp_path):
     stopped(server, tmp_path / "out")
     next((tmp_path / "out/coast").iterdir()).unlink()  # lies before the noted position
-    fetch(server.url, tmp_path / "out")
+    acquire(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
 
 
@@ -185,8 +181,7 @@ def test_missing_images_are_listed_and_no_obstacle(server, few, tmp_path, capsys
 def test_server_trouble_is_one_sentence_and_a_code(server, few, tmp_path, capsys, trouble, sentence):
     for name, value in trouble.items():
         setattr(server, name, value)
-    command = ["--source", server.url, "--out", str(tmp_path / "out"), "--retries", "2", "--pause", "0.01"]
-    assert main(command) == 1
+    assert main(["--source", server.url, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(sentence, said) and said.startswith("Expected ")
     assert not tree(tmp_path / "out")
@@ -203,11 +198,11 @@ def test_truncated_or_damaged_archive_keeps_what_was_whole(server, few, tmp_path
     if how == "damaged header":
         server.content = whole[: middle.offset] + b"garbage!" * 64 + whole[middle.offset + 512 :]
     with pytest.raises(AcquisitionError, match="What was found is kept"):
-        fetch(server.url, tmp_path / "out")
+        acquire(server.url, tmp_path / "out")
     assert_nothing_half_written(tmp_path / "out")
     assert len([path for path in tree(tmp_path / "out") if path.endswith(".jpg")]) == len(few) // 2
     server.content, server.tag = whole, '"mended"'
-    fetch(server.url, tmp_path / "out")
+    acquire(server.url, tmp_path / "out")
     assert tree(tmp_path / "out") == expected(few)
 
 
@@ -401,7 +396,7 @@ def test_killed_between_writing_and_renaming(server, few, tmp_path, monkeypatch)
     assert run.exitcode == -signal.SIGKILL
     (left,) = (path for path in out.rglob("*") if path.is_file())
     assert left.name.startswith(".")
-    fetch(server.url, out)
+    acquire(server.url, out)
     assert tree(out) == expected(few)
 
 

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from data_prep_eda.archives import AcquisitionError
+from data_prep_eda.sun09 import webfile
 from data_prep_eda.sun09.webfile import WebFile
 
 CONTENT = bytes(range(256)) * 400
@@ -16,8 +17,8 @@ def content(server):
     server.content = CONTENT
 
 
-def read(url, position=0, retries=2):
-    file = WebFile(url, retries=retries, timeout=0.5, pause=0.01)
+def read(url, position=0):
+    file = WebFile(url)
     file.position = position
     with io.BufferedReader(file, 50_000) as stream:
         return b"".join(iter(lambda: stream.read(1000), b""))
@@ -59,9 +60,10 @@ def test_an_address_is_encoded_once(server):
 
 
 @pytest.mark.parametrize("address", ["[::1/x", "127.0.0.1:port/x", ".../x"])
-def test_what_is_no_address_is_one_sentence_and_not_tried_again(address):
+def test_what_is_no_address_is_one_sentence_and_not_tried_again(address, monkeypatch):
+    monkeypatch.setattr(webfile, "RETRIES", 10**6)
     with pytest.raises(AcquisitionError, match="Expected an address, found http://"):
-        read(f"http://{address}", retries=10**6)
+        read(f"http://{address}")
 
 
 def test_no_server_is_one_sentence():
