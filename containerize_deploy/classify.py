@@ -5,9 +5,7 @@
     python -m containerize_deploy.classify --model runs/<timestamp> --evaluate data/test --keep 0.95
     python -m containerize_deploy.classify --model runs/<timestamp> --set-threshold 0.5 --to copy.tflite
 
-A folder stands for every file in it, in sorted order. `--json` prints one array with `file`, `label`,
-`probabilities`, `in_scope` and `score` per image, or `file` and `error` where there is none to be had; with
-`--evaluate` one object, which has the array as `answers`.
+A folder stands for every file in it, in sorted order; README.md says what `--json` prints.
 """
 
 from containerize_deploy.installed import require_packages
@@ -170,9 +168,7 @@ def _read(name: str) -> bytes:
         with open(name, "rb") as stream:
             return stream.read(MAX_BYTES + 1)
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "There is no such file." if missing else f"The file cannot be read: {error.strerror}."
-        raise ServiceError("not_found", reason) from None
+        raise ServiceError("not_found", f"The file can't be read: {error.strerror}.") from None
 
 
 def _table(answers: list[dict[str, Any]], labels: tuple[str, ...]) -> str:

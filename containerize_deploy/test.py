@@ -38,9 +38,7 @@ def main() -> int:
             if not image.startswith(("http://", "https://")):
                 event = {"image": base64.b64encode(Path(image).read_bytes()).decode()}
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            reason = "There is no such file." if missing else f"The file cannot be read: {error.strerror}."
-            print(printable(f"{image}: {reason}"), file=sys.stderr)
+            print(printable(f"{image}: The file can't be read: {error.strerror}."), file=sys.stderr)
             failed = True
             continue
         try:
@@ -75,15 +73,12 @@ def call(address: str, event: dict[str, str]) -> dict[str, Any]:
 
 
 def describe(answer: dict[str, Any]) -> str:
-    """An answer as a line for people, as `classify` prints it; of an error also the code."""
+    """An answer as a line for people, as `classify` prints it; errors as they come."""
     if "label" in answer:
         ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])[:5]
         odds = ", ".join(f"{label} {probability:.1%}" for label, probability in ranked)
         return odds if answer["in_scope"] else f"none of these, or hard to tell ({odds})"
-    try:
-        return "{message} ({code})".format_map(answer["error"])
-    except (KeyError, TypeError):  # another program's answer
-        return json.dumps(answer)
+    return json.dumps(answer)  # an error, or another program's answer
 
 
 def printable(text: str) -> str:

@@ -36,10 +36,6 @@ COLUMNS = ("path", "name", "label", "split", "bytes", "sha256")
 ENCODING = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # of the manifest
 
 
-class PreparationError(DatasetError):
-    """The split folders cannot be written; the message says what was expected, found, and what to do."""
-
-
 def prepare(
     images: Sequence[tuple[Path, str, str]],
     out: Path,
@@ -58,7 +54,7 @@ def prepare(
         Whether anything was written; not if all is there already.
 
     Raises:
-        PreparationError: two images have one name, or `out` holds others' files, which are left alone.
+        DatasetError: two images have one name, or `out` holds others' files, which are left alone.
     """
     sources: dict[str, Path] = {}
     rows: dict[str, dict[str, str]] = {}
@@ -68,7 +64,7 @@ def prepare(
         path = "/".join((split, label, *source.parts[len(inside) - depth :]))  # subfolders of a class stay
         if path in sources:
             twins = f"{sources[path]} and {source}"
-            raise PreparationError(f"Expected every image once, found {path} twice: {twins}. Rename one.")
+            raise DatasetError(f"Expected every image once, found {path} twice: {twins}. Rename one.")
         sources[path] = source
         values = (path, source.name, label, split, str(source.stat().st_size), _sha256(source))
         rows[path] = dict(zip(COLUMNS, values, strict=True))
@@ -80,7 +76,7 @@ def prepare(
     foreign = sorted(path for path in files if Path(path).name not in (".DS_Store", "Thumbs.db"))
     if foreign := [path for path in foreign if path not in (*known, MANIFEST_NAME)]:
         found = f"found {first_ten(foreign)}. Move that away, or name another folder with --out"
-        raise PreparationError(f"Expected {out} to hold only what this command wrote, {found}.")
+        raise DatasetError(f"Expected {out} to hold only what this command wrote, {found}.")
     whole = all(path in files and _sha256(out / path) == row["sha256"] for path, row in rows.items())
     if changed := known != rows or not whole:
         _replace(out, rows, sources)
@@ -136,11 +132,11 @@ def _sha256(path: Path) -> str:
 def zip_beside(out: Path, named: Path | None) -> Path:
     """The zip file that is written beside a folder, or the one that was named, unless it lies where none may."""
     if out == out.parent:
-        raise PreparationError(f"Expected a folder to write, found {out}, a whole disk. Name one with --out.")
+        raise DatasetError(f"Expected a folder to write, found {out}, a whole disk. Name one with --out.")
     archive = (named or out.with_name(f"{out.name}.zip")).expanduser().absolute()
     if archive.resolve().is_relative_to(out.resolve()):
         found = f"found {archive}. Name another place with --zip"
-        raise PreparationError(f"Expected the zip file outside of the folder that it packs, {found}.")
+        raise DatasetError(f"Expected the zip file outside of the folder that it packs, {found}.")
     return archive
 
 
@@ -172,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         archive = zip_beside(out, options.zip)
         if out.resolve().is_relative_to(source.resolve()):
             found = f"found {out}, which the next run would take for a class. Name another one with --out"
-            raise PreparationError(f"Expected a folder outside of {source}, {found}.")
+            raise DatasetError(f"Expected a folder outside of {source}, {found}.")
         data = load_dataset(str(source))
         frame = pd.concat([data.images, data.others], ignore_index=True)
         frame["split"] = _splits(data, frame, options.rule, options.seed)

@@ -129,7 +129,7 @@ def test_names_and_labels_are_printed_escaped(folder, tmp_path, capsys):
 def test_names_that_are_no_text_are_sentences_too(folder):
     done = run("http://photos.example/\udcff", "\udcff.jpg", folder=folder)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "The URL has" in done.stdout and "no such file" in done.stdout
+    assert "The URL has" in done.stdout and "No such file" in done.stdout
 
 
 def test_a_copy_of_the_model_has_the_other_threshold_and_else_the_same_facts(tmp_path):

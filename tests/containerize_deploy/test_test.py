@@ -45,7 +45,7 @@ def test_it_calls_the_container_and_function_urls_past_any_proxy(service, photo,
     assert good.returncode == 0
     classify.main([str(photo)])
     bad = call(service + path, "http://10.0.0.1/photo.jpg", folder=photo.parent)
-    assert bad.returncode == 1 and "(not_allowed)" in bad.stdout
+    assert bad.returncode == 1 and '"code": "not_allowed"' in bad.stdout
 
 
 def test_it_says_of_an_image_what_classify_says(service, photo, capsys):
@@ -70,7 +70,10 @@ def test_files_that_are_not_there_and_names_that_are_no_text_are_sentences(servi
         folder=photo.parent,
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "nofile.jpg: There is no such file." in done.stderr and r"\udcff.jpg: There is" in done.stderr
+    assert (
+        "nofile.jpg: The file can't be read: No such" in done.stderr
+        and r"\udcff.jpg: The file" in done.stderr
+    )
     assert "The URL has" in done.stdout and "b.jpg: " in done.stdout
 
 

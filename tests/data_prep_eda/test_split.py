@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep_eda.dataset import SAMPLE
+from data_prep_eda.dataset import SAMPLE, DatasetError
 from data_prep_eda.manifests import SPLITS
-from data_prep_eda.split import PreparationError, main, prepare
+from data_prep_eda.split import main, prepare
 from data_prep_eda.split_rules import study_split
 from data_prep_eda.sun09 import CLASSES
 
@@ -144,7 +144,7 @@ def test_files_of_others_are_left_alone(tmp_path):
     make_images(tmp_path / "in", each=4)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/thesis.txt").write_text("only copy")
-    with pytest.raises(PreparationError, match=r"found thesis\.txt"):
+    with pytest.raises(DatasetError, match=r"found thesis\.txt"):
         prepare(as_triples(tmp_path / "in"), tmp_path / "data", None)
     assert tree(tmp_path / "data") == {"thesis.txt": b"only copy"}
 
@@ -154,7 +154,7 @@ def test_one_name_twice_is_refused(tmp_path):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other/coast_00.jpg"
     twin.write_bytes(b"x")
-    with pytest.raises(PreparationError, match="twice"):
+    with pytest.raises(DatasetError, match="twice"):
         prepare([*as_triples(tmp_path / "in"), (twin, "coast", "validation")], tmp_path / "data", None)
 
 

@@ -15,7 +15,6 @@ import argparse
 import json
 import re
 import sys
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,8 +101,6 @@ def draw_picture() -> None:
     from train_model import plots, tflite
 
     plots.use_theme()
-    with zipfile.ZipFile(SERVED) as archive:
-        threshold = json.loads(archive.read("scene.json"))["score_threshold"]
     interpreter = tflite.load_interpreter(SERVED)
     paths = [REPOSITORY / name for name in CONTENT["picture"]]
     figure, axes = plt.subplots(2, len(paths), figsize=(3 * len(paths), 4.1), height_ratios=(3, 1))
@@ -111,7 +108,7 @@ def draw_picture() -> None:
         answer = pd.Series(tflite.probabilities(SERVED, path))
         colours = pd.Series(plots.class_colours(answer.index))
         title = {"label": answer.idxmax(), "color": colours[answer.idxmax()]}
-        if tflite.run(interpreter, load_image(path, 224))["score"].item() < threshold:
+        if tflite.run(interpreter, load_image(path, 224))["score"].item() < 0:
             colours[:], title = "0.8", {"label": "none of these", "color": "black"}
         above.imshow(load_image(path, 256))
         above.axis("off")

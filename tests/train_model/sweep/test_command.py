@@ -75,7 +75,10 @@ def test_one_point_by_itself_goes_beside_the_others(study, tmp_path, run_sweep):
     (out / "seed=0" / "status.json").write_text('{"status": "complete"}')
     assert run_sweep("--grid", grid, "--point", "seed=1", "--out", out)[0] == 0
     assert statuses(out) == {"seed=0": "complete", "seed=1": "complete"}
-    assert "one of the points seed=0, seed=1, found" in run_sweep("--grid", grid, "--point", "seed=2", "--out", out)[1]
+    assert (
+        "one of the points seed=0, seed=1, found"
+        in run_sweep("--grid", grid, "--point", "seed=2", "--out", out)[1]
+    )
 
 
 def test_the_work_list_leaves_out_what_is_done_whatever_the_folder_is_called(study, tmp_path, run_sweep):
