@@ -114,11 +114,7 @@ def agreement(site: Path, model: Path, folder: Path) -> str:
 
 
 def drive(site: Path, steps: list[dict[str, Any]]) -> tuple[list[Any], int]:
-    """What the steps give that `benchmark.mjs` takes in a browser, and how many bytes the server sent for them.
-
-    Raises:
-        PageError: a program is missing, or the driver failed.
-    """
+    """What `benchmark.mjs` says of steps in a browser, and how many bytes the server sent; PageError if it can't."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     node = shutil.which("node")
     if not (chromium and node):

@@ -159,11 +159,7 @@ def _examples(part: Path) -> dict[str, str]:
 
 
 def packages(drivers: bool = False) -> Path:
-    """The folder `node_modules` with the packages as pinned, or with `drivers` also those that drive a browser.
-
-    Raises:
-        PageError: npm is missing, does not run, or failed.
-    """
+    """The folder of the pinned packages, with `drivers` also of those that drive a browser; PageError if npm fails."""
     pins, modules = ("package.json", "package-lock.json"), PACKAGES / "node_modules"
     current = not any(filecmp.cmpfiles(PAGE, PACKAGES, pins, shallow=False)[1:])
     wanted = (".package-lock.json", LITERT, *(DRIVERS * drivers))  # the first is what npm writes last
@@ -197,10 +193,8 @@ def site_headers(site: Path) -> dict[str, str]:
 def make_server(site: Path, port: int = 0) -> http.server.ThreadingHTTPServer:
     """A server of the page on the loopback that does what a good static host does: types, gzip, tags, headers.
 
-    It reads the files once, now; its `sent` lists the bytes of every answer. Port 0 takes a free one.
-
-    Raises:
-        PageError: the port is taken.
+    It reads the files once, now; its `sent` lists the bytes of every answer. Port 0 takes a free one; PageError for
+    one that can't be used.
     """
     headers, contents, sent = site_headers(site), _contents(site), []
     compressed = functools.cache(functools.partial(gzip.compress, mtime=0))

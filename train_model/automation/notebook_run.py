@@ -59,11 +59,7 @@ class NotebookResult:
 
 
 def declared_parameters(notebook: Path) -> dict[str, dict[str, str]]:
-    """What papermill knows of a notebook's parameters: `inferred_type_name`, `default` and `help` by name.
-
-    Raises:
-        ParameterError: there is no such notebook, or the file is none.
-    """
+    """`inferred_type_name`, `default` and `help` of a notebook's parameters by name; ParameterError if it is no notebook."""
     try:
         notebook.read_bytes()  # papermill would warn of a folder
         return papermill.inspect_notebook(_for_papermill(notebook))

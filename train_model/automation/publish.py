@@ -92,11 +92,7 @@ def check_run(run: Path) -> dict[str, Any]:
 
 
 def publish(run: Path) -> list[Path]:
-    """Makes a run's notebooks, metrics and models the committed ones, and returns the files written.
-
-    Raises:
-        NotFit: see `check_run`.
-    """
+    """Makes a run's notebooks, metrics and models the committed ones, if `check_run` lets it; returns the files written."""
     state = check_run(run)
     names = [path.name for path in numbered_notebooks()]
     written = [write_clean(run / "notebooks" / name, NOTEBOOKS / name) for name in names]

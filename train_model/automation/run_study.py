@@ -266,11 +266,7 @@ class Run:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes from working in a run's folder, which is made if needed.
-
-    Raises:
-        ParameterError: another process does; the message says which and since when.
-    """
+    """Keeps other processes out of a run's folder, which is made if needed; a ParameterError names one that is there."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a+", encoding="utf-8") as stream:
         try:
@@ -288,11 +284,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def network_of(weights: str) -> str:
-    """Which backbone a weights file is for.
-
-    Raises:
-        ParameterError: it is for none.
-    """
+    """Which backbone a weights file is for; ParameterError where it is for none."""
     with suppress(OSError), h5py.File(weights) as file:
         if network := file.visititems(lambda _, item: NETWORKS.get(getattr(item, "shape", None))):
             return network
