@@ -57,7 +57,7 @@ FLIPS = {"vertical_flip": True, "width_shift_range": 10, "height_shift_range": 1
 CHANGES = {"none": {}, "as_implemented": FLIPS | {"zoom_range": 0.1, "rotation_range": 30}}
 REPEATS = 3  # of the other measurements; medians count
 ENOUGH = 1000  # images that a measurement is made on; the sample is repeated until there are as many
-COUNTS = (1024, 4096, 16_384, 32_768)  # images of the measurements of growth
+COUNTS = (1024, 4096, 16_384)  # images of the measurements of growth
 
 
 def say(what: str) -> None:
