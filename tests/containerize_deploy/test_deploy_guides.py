@@ -407,9 +407,8 @@ def test_deploy_aws_lambda(workspace, docker, aws, function_url, way):
 
     def left(*command: str) -> list:
         environment = {**os.environ, **aws, "AWS_DEFAULT_REGION": REGION}
-        done = subprocess.run(
-            ["aws", *command, "--output", "json"], env=environment, capture_output=True, check=True
-        )
+        asked = [docker / "aws", *command, "--output", "json"]
+        done = subprocess.run(asked, env=environment, capture_output=True, check=True)
         return next(iter(json.loads(done.stdout).values()))
 
     assert left("lambda", "list-functions") == []
