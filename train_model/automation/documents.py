@@ -74,11 +74,7 @@ def tables(metrics: dict[str, Any]) -> dict[str, Iterable[dict[str, Any]]]:
 
 
 def fill(text: str) -> str:
-    """A document with its blocks written anew from the recorded figures.
-
-    Raises:
-        KeyError, jinja2.UndefinedError: a block has no text, or a figure has not been recorded.
-    """
+    """A document with its blocks written anew; KeyError or UndefinedError where a text or a recorded figure is missing."""
     metrics, service = read(METRICS), read(SERVICE_TIMES)
     rows = tables(metrics)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)

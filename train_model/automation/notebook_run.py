@@ -113,11 +113,7 @@ def read_parameter(value: Any, name: str, declared: Mapping[str, Mapping[str, st
 
 
 def kernel_environment() -> dict[str, str]:
-    """This process's environment, less what was set for other projects and would change the notebooks.
-
-    Raises:
-        ParameterError: Keras is set to a backend, a number format or an order of axes that the study doesn't run on.
-    """
+    """This process's environment, less what other projects set; ParameterError for a Keras that the study can't run on."""
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"  # whatever keras.json says
     if backend not in ("tensorflow", "jax") or importlib.util.find_spec(backend) is None:
         raise ParameterError(

@@ -312,11 +312,7 @@ def _absolute(name: str, text: str) -> str:
 def select(
     notebooks: list[Path], first: str | None = None, last: str | None = None, everything: bool = False
 ) -> list[Path]:
-    """The notebooks from one number to another; side roads where one is named, or everything is wanted.
-
-    Raises:
-        ParameterError: no notebook has such a number, or the last comes before the first.
-    """
+    """The notebooks from one number to another, side roads only if asked for; ParameterError where there are none."""
     numbers = [notebook.name[:2] for notebook in notebooks]
     for wanted in (first, last):
         if wanted is not None and wanted.zfill(2) not in numbers:

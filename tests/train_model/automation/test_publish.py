@@ -1,11 +1,15 @@
 """What may be committed: which runs are published, and what is taken out of their notebooks."""
 
+import base64
 import hashlib
+import io
 import json
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from data_prep_eda.files import write_json
 from train_model.automation import publish
@@ -107,3 +111,16 @@ def test_cleaning_removes_photographs_logs_and_papermill():
     placeholder = nbformat.v4.new_output("stream", name="stdout", text=f"{publish.PLACEHOLDER}\n")
     assert cleaned.cells[0].outputs == [placeholder]
     assert "papermill" not in json.dumps(cleaned)
+
+
+def test_figures_take_fewer_bytes_and_stay_as_they_are_when_cleaned_again():
+    figure, stream = (
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)),
+        io.BytesIO(),
+    )
+    figure.save(stream, "PNG")
+    png = base64.b64encode(stream.getvalue()).decode()
+    light = publish.few_colours(png)
+    assert len(light) < 0.6 * len(png) and publish.few_colours(light) == light
+    with Image.open(io.BytesIO(base64.b64decode(light))) as image:
+        assert np.abs(np.asarray(image.convert("RGB"), int) - np.asarray(figure)).mean() < 25
