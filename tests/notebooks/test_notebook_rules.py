@@ -1,6 +1,7 @@
 """The committed notebooks keep the rules, and the rules notice what breaks them."""
 
 import copy
+import re
 
 import nbformat
 import papermill
@@ -77,3 +78,8 @@ def test_a_broken_rule_is_noticed(tmp_path, cells, words):
     nbformat.write(notebook, tmp_path / "n.ipynb")
     found = "\n".join(problems(tmp_path / "n.ipynb"))
     assert words in found if words else not found
+
+
+def test_the_folder_s_readme_lists_the_notebooks_in_order():
+    text = (ALL[0].parent / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\d\d_\w+)` \|", text, re.MULTILINE) == [path.stem for path in ALL]
