@@ -87,7 +87,7 @@ class _Forward:
     def read(self, size: int) -> bytes:
         if not 0 <= size <= self.allowance:
             raise tarfile.ReadError(f"a header claims {size} bytes")
-        self.allowance -= max(size, 2**14)  # a member's headers are few: `tarfile` calls itself for each
+        self.allowance -= size
         self.last = self.take(size)
         return self.last
 
