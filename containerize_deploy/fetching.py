@@ -95,8 +95,8 @@ def fetch(
             if not location:
                 return body
             raw = location.encode("latin-1")  # as http.client decodes headers
-            try:  # browsers take a space for a slip
-                location = raw.decode().replace(" ", "%20")
+            try:
+                location = raw.decode().replace(" ", "%20")  # browsers take a space for a slip
             except UnicodeDecodeError:
                 location = urllib.parse.quote(raw, safe=bytes(range(0x21, 0x7F)))
             url = urllib.parse.urljoin(url, location)

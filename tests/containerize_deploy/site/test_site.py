@@ -82,6 +82,12 @@ def test_the_model_is_a_click_from_every_notebook(pages, name):
     assert "../page/index.html" in page.links
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_cells_that_only_draw_are_folded(pages, name):
+    text = (SITE / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+    assert "tag_hide-input" in text and text.count("Show code cell source") == text.count("tag_hide-input")
+
+
 def test_placeholders_stand_where_photographs_are_shown(pages):
     """The notebooks are shown as committed: no image that isn't in them."""
     text = (SITE / "notebooks" / "01_eda.html").read_text(encoding="utf-8")
