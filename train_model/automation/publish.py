@@ -25,7 +25,7 @@ from typing import Any
 import nbconvert
 import nbformat
 from nbformat import NotebookNode
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from data_prep_eda.dataset import REPOSITORY
 from data_prep_eda.files import replacing, write_json, write_text
@@ -140,12 +140,14 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def few_colours(png: str) -> str:
-    """A figure in base64 with 256 colours, which take a third of the bytes; one that has no more stays as it is."""
+    """A figure in base64 with 256 colours, which take a third of the bytes, unless it has no more or would show it."""
     stream = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
-        if image.mode == "P":
+        whole, light = image.convert("RGB"), image.convert("RGB").quantize(256)
+        shift = ImageStat.Stat(ImageChops.difference(whole, light.convert("RGB"))).mean
+        if image.mode == "P" or sum(shift) / 3 > 1.5:  # of 255 levels
             return png
-        image.convert("RGB").quantize(256).save(stream, "PNG", optimize=True)
+        light.save(stream, "PNG", optimize=True)
     return base64.b64encode(stream.getvalue()).decode()
 
 
